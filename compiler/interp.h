@@ -1,0 +1,68 @@
+/* interp.h: runs BLOCK-level IR as it stands. It is the definition of the language.
+ *
+ * A plan is made once for a kernel and may be launched many times, from several threads at once.
+ * Programs of the grid are spread over threads; inside a program each op works on whole blocks.
+ *
+ * Memory is virtual: buffer number k lives at addresses from (k + 1) << 40, so that any address a
+ * kernel computes tells which buffer it was meant for, however far out of bounds it went.
+ */
+#ifndef TKC_COMPILER_INTERP_H
+#define TKC_COMPILER_INTERP_H
+
+#include "compiler/ir.h"
+
+enum { INTERP_BUFFER_SHIFT = 40 };
+#define INTERP_BUFFER_ADDRESS(k) (((uint64_t)(k) + 1) << INTERP_BUFFER_SHIFT)
+
+typedef struct InterpBuffer {
+    uint8_t *data; /* NULL: this number is free */
+    uint64_t size;
+    /* One bit a byte: was it ever written? NULL: all of it counts as written. Set by stores;
+     * a load of an unwritten byte is a fault. */
+    uint8_t *written;
+} InterpBuffer;
+
+typedef struct InterpLaunch {
+    uint32_t grid[3];
+    /* One for each kernel parameter: a pointer's virtual address, or a scalar's bits in the
+     * parameter's own dtype, zero-extended. */
+    const uint64_t *arguments;
+    const InterpBuffer *buffers; /* indexed by number */
+    uint32_t buffer_count;
+    uint32_t threads;  /* 0: as many as the machine has */
+    bool check_races;  /* two programs, same byte, not both atomic, at least one write, unordered */
+    bool ieee_dot;     /* f32 dot in full f32 whatever `precision` says (default: as the GPU) */
+    void (*print)(void *context, const char *line); /* device_print; NULL: dropped; serialised */
+    void *print_context;
+    const volatile bool *cancel; /* set by another thread to stop; may be NULL */
+} InterpLaunch;
+
+typedef enum FaultKind {
+    FAULT_NONE, FAULT_OUT_OF_BOUNDS, FAULT_MISALIGNED, FAULT_NULL, FAULT_UNWRITTEN, FAULT_RACE,
+    FAULT_ASSERT, FAULT_UNSUPPORTED, FAULT_MEMORY, FAULT_CANCELLED
+} FaultKind;
+
+typedef struct InterpFault {
+    FaultKind kind;
+    Location at;
+    uint32_t program[3], other_program[3]; /* the other: races */
+    int32_t parameter;    /* pointer parameter the access came from, or -1 */
+    int32_t buffer;       /* buffer number, or -1 */
+    uint32_t rank;
+    uint32_t coordinates[MAX_RANK]; /* of the first bad element of the block */
+    int64_t offset;       /* bytes from the start of the buffer */
+    uint64_t buffer_size;
+    char message[768];    /* one line: everything above in words */
+} InterpFault;
+
+typedef struct InterpPlan InterpPlan;
+
+/* The plan refers to the module, which must outlive it. Lives in `arena`. */
+InterpPlan *interp_plan(Arena *arena, Module *module);
+
+/* Runs the whole grid. False and *fault set when a program did something wrong: the launch stops
+ * and the fault reported is that of the lowest program number among those found. An empty grid
+ * (a zero) runs nothing and succeeds. Thread-safe. */
+bool interp_launch(const InterpPlan *plan, const InterpLaunch *launch, InterpFault *fault);
+
+#endif
