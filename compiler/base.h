@@ -2,7 +2,7 @@
  *
  * Everything a compilation makes lives in one Arena and dies with it; nothing else frees.
  * An allocation never returns NULL: when memory (or the arena's limit) is exhausted the arena
- * jumps to `on_exhausted`, which every public entry point sets (see arena_guard below).
+ * jumps to `on_exhausted`, which every public entry point sets.
  */
 #ifndef TKC_COMPILER_BASE_H
 #define TKC_COMPILER_BASE_H
@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(form, first) __attribute__((format(printf, form, first)))
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- arena ---------------------------------------------------------------------------- */
