@@ -118,15 +118,12 @@ char *arena_strdup(Arena *arena, const char *text) {
 }
 
 char *arena_printf(Arena *arena, const char *format, ...) {
-    va_list args, again;
+    Text text = {.arena = arena};
+    va_list args;
     va_start(args, format);
-    va_copy(again, args);
-    int length = vsnprintf(NULL, 0, format, args);
+    text_vprintf(&text, format, args);
     va_end(args);
-    char *text = arena_alloc(arena, (size_t)(length < 0 ? 0 : length) + 1);
-    if (text && length >= 0) vsnprintf(text, (size_t)length + 1, format, again);
-    va_end(again);
-    return text;
+    return text.data ? text.data : arena_strndup(arena, "", 0);
 }
 
 /* ---- growable arrays ------------------------------------------------------------------ */
@@ -175,7 +172,8 @@ void text_vprintf(Text *text, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
     size_t room = text->capacity - text->length;
-    int length = vsnprintf(room ? text->data + text->length : NULL, room, format, args);
+    char none[1], *end = room ? text->data + text->length : none;
+    int length = vsnprintf(end, room, format, args);
     if (length >= 0 && (size_t)length >= room && text_reserve(text, (size_t)length))
         vsnprintf(text->data + text->length, (size_t)length + 1, format, again);
     if (length >= 0 && text->capacity - text->length > (size_t)length)

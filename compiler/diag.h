@@ -68,6 +68,7 @@ typedef struct Diagnostics {
     Arena *arena;
     const Sources *sources;
     Diagnostic *first, *last;
+    Diagnostic *latest; /* what a note goes below, kept or not */
     uint32_t errors, warnings;
     uint32_t error_limit; /* after this many errors further ones are counted, not kept; 0: 50 */
 } Diagnostics;

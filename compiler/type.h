@@ -103,5 +103,8 @@ bool type_same_shape(const Type *a, const Type *b);
 
 void type_print(const Type *type, Text *out);              /* "128x64x*f16" */
 const char *type_string(const Type *type, Arena *arena);
+/* Reads what type_print wrote and moves *cursor behind it. NULL: *problem says what is wrong, and
+ * *cursor is where. Untrusted. */
+const Type *type_read(Types *types, const char **cursor, const char *end, const char **problem);
 
 #endif

@@ -1,0 +1,190 @@
+/* type.c: the dtype table, and one Type for each distinct type.
+ *
+ * Types live in a hash table keyed by all that distinguishes them; making a type is looking it up.
+ * An element type is interned before the types made of it, so its pointer is part of their key.
+ */
+#include "compiler/type.h"
+
+#include <assert.h>
+#include <ctype.h>
+
+/* ---- dtypes --------------------------------------------------------------------------- */
+
+typedef struct DTypeInfo {
+    const char *name;
+    uint32_t size;
+    DTypeKind kind;
+    const char *triton, *short_name, *c_name;
+} DTypeInfo;
+
+static const DTypeInfo dtype_infos[DT_COUNT] = {
+    [DT_NONE] = {.name = "none", .triton = "none"},
+#define X(name, size, kind, triton, short_name, c_name)                                            \
+    [DT_##name] = {#name, size, DK_##kind, triton, short_name, c_name},
+    DTYPES(X)
+#undef X
+};
+
+const char *dtype_name(DType dtype) { return dtype_infos[dtype].name; }
+const char *dtype_triton_name(DType dtype) { return dtype_infos[dtype].triton; }
+uint32_t dtype_size(DType dtype) { return dtype_infos[dtype].size; }
+uint32_t dtype_bits(DType dtype) { return dtype == DT_i1 ? 1 : dtype_infos[dtype].size * 8; }
+DTypeKind dtype_kind(DType dtype) { return dtype_infos[dtype].kind; }
+
+uint32_t dtype_mantissa_bits(DType dtype) {
+    switch (dtype) {
+    case DT_f8e4m3:
+    case DT_f8e4m3b15: return 3;
+    case DT_f8e5m2: return 2;
+    case DT_f16: return 10;
+    case DT_bf16: return 7;
+    case DT_f32: return 23;
+    case DT_f64: return 52;
+    default: return 0;
+    }
+}
+
+static bool is_spelled(const char *candidate, const char *name, size_t length) {
+    return candidate && strlen(candidate) == length && !memcmp(candidate, name, length);
+}
+
+DType dtype_from_name(const char *name, size_t length) {
+    for (DType d = DT_NONE + 1; d < DT_COUNT; d++) {
+        const DTypeInfo *info = &dtype_infos[d];
+        if (is_spelled(info->name, name, length) || is_spelled(info->triton, name, length) ||
+            is_spelled(info->short_name, name, length) || is_spelled(info->c_name, name, length))
+            return d;
+    }
+    return DT_NONE;
+}
+
+/* ---- interning ------------------------------------------------------------------------ */
+
+static uint64_t type_hash(const Type *t) {
+    uint64_t key[4] = {t->kind, t->dtype, (uintptr_t)t->element, (uintptr_t)t->layout};
+    return hash_bytes(hash_bytes(t->rank, key, sizeof key), t->shape, t->rank * sizeof(uint32_t));
+}
+
+static bool type_equal(const Type *a, const Type *b) {
+    return a->kind == b->kind && a->dtype == b->dtype && a->element == b->element &&
+           a->layout == b->layout && a->rank == b->rank &&
+           !memcmp(a->shape, b->shape, a->rank * sizeof(uint32_t));
+}
+
+static const Type **find_slot(const Type **slots, uint32_t capacity, const Type *wanted) {
+    uint32_t at = (uint32_t)type_hash(wanted) & (capacity - 1);
+    while (slots[at] && !type_equal(slots[at], wanted)) at = (at + 1) & (capacity - 1);
+    return &slots[at];
+}
+
+static const Type *type_intern(Types *types, const Type *wanted) {
+    if (types->count * 2 >= types->capacity) {
+        uint32_t capacity = types->capacity ? types->capacity * 2 : 64;
+        const Type **slots = arena_array(types->arena, const Type *, capacity);
+        for (uint32_t i = 0; i < types->capacity; i++)
+            if (types->slots[i]) *find_slot(slots, capacity, types->slots[i]) = types->slots[i];
+        types->slots = slots;
+        types->capacity = capacity;
+    }
+    const Type **slot = find_slot(types->slots, types->capacity, wanted);
+    if (!*slot) {
+        Type *type = arena_new(types->arena, Type);
+        *type = *wanted;
+        *slot = type;
+        types->count++;
+    }
+    return *slot;
+}
+
+const Type *type_scalar(Types *types, DType dtype) {
+    return type_intern(types, &(Type){.kind = TYPE_SCALAR, .dtype = dtype, .count = 1});
+}
+
+const Type *type_pointer(Types *types, const Type *pointee) {
+    assert(!type_is_block(pointee));
+    return type_intern(types, &(Type){.kind = TYPE_POINTER, .element = pointee, .count = 1});
+}
+
+const Type *type_block(Types *types, const Type *element, uint32_t rank, const uint32_t *shape) {
+    assert(!type_is_block(element) && rank <= MAX_RANK);
+    if (rank == 0) return element;
+    Type type = {.kind = TYPE_BLOCK, .element = element, .rank = rank, .count = 1};
+    for (uint32_t i = 0; i < rank; i++) {
+        assert(shape[i] && (shape[i] & (shape[i] - 1)) == 0);
+        assert(type.count <= MAX_BLOCK_ELEMENTS / shape[i]);
+        type.shape[i] = shape[i];
+        type.count *= shape[i];
+    }
+    return type_intern(types, &type);
+}
+
+const Type *type_with_element(Types *types, const Type *shape_of, const Type *element) {
+    if (!type_is_block(shape_of)) return element;
+    Type type = *shape_of;
+    type.element = element;
+    return type_intern(types, &type);
+}
+
+const Type *type_with_dtype(Types *types, const Type *shape_of, DType dtype) {
+    return type_with_element(types, shape_of, type_scalar(types, dtype));
+}
+
+uint32_t type_element_size(const Type *t) {
+    const Type *element = type_element(t);
+    return element->kind == TYPE_POINTER ? 8 : dtype_size(element->dtype);
+}
+
+bool type_same_shape(const Type *a, const Type *b) {
+    return a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof(uint32_t));
+}
+
+/* ---- text ----------------------------------------------------------------------------- */
+
+void type_print(const Type *type, Text *out) {
+    for (uint32_t i = 0; i < type->rank; i++) text_printf(out, "%ux", type->shape[i]);
+    type = type_element(type);
+    for (; type->kind == TYPE_POINTER; type = type->element) text_puts(out, "*");
+    text_puts(out, dtype_name(type->dtype));
+}
+
+const char *type_string(const Type *type, Arena *arena) {
+    Text text = {.arena = arena};
+    type_print(type, &text);
+    return text.data;
+}
+
+enum { MAX_POINTER_DEPTH = 8 };
+
+const Type *type_read(Types *types, const char **cursor, const char *end, const char **problem) {
+    uint32_t shape[MAX_RANK], rank = 0, count = 1;
+    const char *at = *cursor;
+    while (at < end && isdigit((unsigned char)*at)) {
+        uint64_t extent = 0;
+        const char *start = at;
+        for (; at < end && isdigit((unsigned char)*at); at++)
+            if (extent <= MAX_BLOCK_ELEMENTS) extent = extent * 10 + (uint64_t)(*at - '0');
+        *cursor = start;
+        *problem = extent == 0 || (extent & (extent - 1)) ? "an extent must be a power of two"
+                   : extent > MAX_BLOCK_ELEMENTS / count  ? "a block has at most 1048576 elements"
+                   : rank == MAX_RANK                     ? "a block has at most 8 dimensions"
+                   : at == end || *at != 'x'              ? "expected `x` after an extent"
+                                                          : NULL;
+        if (*problem) return NULL;
+        shape[rank++] = (uint32_t)extent;
+        count *= (uint32_t)extent;
+        *cursor = ++at;
+    }
+    uint32_t stars = 0;
+    for (; at < end && *at == '*'; at++) stars++;
+    const char *name = at;
+    while (at < end && isalnum((unsigned char)*at)) at++;
+    DType dtype = dtype_from_name(name, (size_t)(at - name));
+    *problem = stars > MAX_POINTER_DEPTH ? "too many levels of pointers"
+               : dtype == DT_NONE        ? "expected a type, like f32, *f16 or 64x32xf32"
+                                         : NULL;
+    if (*problem) return NULL;
+    const Type *type = type_scalar(types, dtype);
+    while (stars--) type = type_pointer(types, type);
+    *cursor = at;
+    return type_block(types, type, rank, shape);
+}
