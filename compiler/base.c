@@ -31,7 +31,9 @@ struct ArenaChunk {
     _Alignas(ALIGNMENT) uint8_t data[];
 };
 
-void arena_init(Arena *arena, size_t limit) { *arena = (Arena){.limit = limit}; }
+void arena_init(Arena *arena, size_t limit) {
+    *arena = (Arena){.limit = limit};
+}
 
 void arena_free(Arena *arena) {
     ArenaChunk *chunk = arena->chunk;
@@ -50,7 +52,9 @@ static void *exhausted(Arena *arena) {
     return NULL;
 }
 
-static size_t round_up(size_t size) { return (size + (ALIGNMENT - 1)) & ~(size_t)(ALIGNMENT - 1); }
+static size_t round_up(size_t size) {
+    return (size + (ALIGNMENT - 1)) & ~(size_t)(ALIGNMENT - 1);
+}
 
 static bool add_chunk(Arena *arena, size_t at_least) {
     size_t size = arena->chunk ? arena->chunk->size * 2 : FIRST_CHUNK;
@@ -159,7 +163,9 @@ void text_add(Text *text, const char *data, size_t length) {
     text->data[text->length] = '\0';
 }
 
-void text_puts(Text *text, const char *string) { text_add(text, string, strlen(string)); }
+void text_puts(Text *text, const char *string) {
+    text_add(text, string, strlen(string));
+}
 
 void text_printf(Text *text, const char *format, ...) {
     va_list args;

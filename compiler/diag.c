@@ -32,7 +32,9 @@ static size_t line_end(const Source *source, uint32_t line) {
     return end;
 }
 
-static uint16_t to_uint16(size_t n) { return n > UINT16_MAX ? UINT16_MAX : (uint16_t)n; }
+static uint16_t to_uint16(size_t n) {
+    return n > UINT16_MAX ? UINT16_MAX : (uint16_t)n;
+}
 
 Span sources_span(const Sources *sources, uint32_t source, size_t offset, size_t length) {
     if (source >= sources->list.length || !sources->list.data[source].text) return (Span){0};
@@ -41,8 +43,10 @@ Span sources_span(const Sources *sources, uint32_t source, size_t offset, size_t
     uint32_t low = 0, high = s->line_count; /* the line is in low..high-1 */
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
-        if (s->line_starts[middle] <= offset) low = middle;
-        else high = middle;
+        if (s->line_starts[middle] <= offset)
+            low = middle;
+        else
+            high = middle;
     }
     size_t end = line_end(s, low + 1);
     size_t room = end > offset ? end - offset : 1;
@@ -62,21 +66,24 @@ Span span_join(Span first, Span last) {
 
 /* ---- collecting ----------------------------------------------------------------------- */
 
-static uint32_t limit_of(const Diagnostics *d) { return d->error_limit ? d->error_limit : 50; }
+static uint32_t limit_of(const Diagnostics *d) {
+    return d->error_limit ? d->error_limit : 50;
+}
 
 static Diagnostic *new_message(Diagnostics *d, Severity severity, Location at, const char *format,
                                va_list args) {
     Diagnostic *message = arena_new(d->arena, Diagnostic);
     Text text = {.arena = d->arena};
     text_vprintf(&text, format, args);
-    *message =
-        (Diagnostic){.severity = severity, .at = at, .message = text.data ? text.data : ""};
+    *message = (Diagnostic){.severity = severity, .at = at, .message = text.data ? text.data : ""};
     return message;
 }
 
 static void append(Diagnostics *d, Diagnostic *message) {
-    if (d->last) d->last->next = message;
-    else d->first = message;
+    if (d->last)
+        d->last->next = message;
+    else
+        d->first = message;
     d->last = message;
 }
 
@@ -181,9 +188,12 @@ static void render_line(const Source *source, const Diagnostic *message, Text *o
     for (size_t i = from; i < to;) {
         size_t bytes = printable_bytes(line + i, length - i);
         bool tab = line[i] == '\t';
-        if (tab) text_puts(out, "\t");
-        else if (bytes) text_add(out, line + i, bytes);
-        else text_puts(out, "?");
+        if (tab)
+            text_puts(out, "\t");
+        else if (bytes)
+            text_add(out, line + i, bytes);
+        else
+            text_puts(out, "?");
         if (bytes == 0) bytes = 1;
         char mark = mark_at(message, i + 1, i + bytes);
         if (mark == ' ' && tab) mark = '\t';
@@ -192,8 +202,8 @@ static void render_line(const Source *source, const Diagnostic *message, Text *o
     }
     if (to < length) text_puts(out, "...");
     if (caret >= to) text_puts(&marks, "^"); /* just behind the line, e.g. at the end of file */
-    while (marks.length && (marks.data[marks.length - 1] == ' ' ||
-                            marks.data[marks.length - 1] == '\t'))
+    while (marks.length &&
+           (marks.data[marks.length - 1] == ' ' || marks.data[marks.length - 1] == '\t'))
         marks.length--;
     text_puts(out, "\n");
     text_add(out, marks.data ? marks.data : "", marks.length);

@@ -205,6 +205,7 @@ void op_set_word(Module *m, Op *op, AttributeKey key, Word word);
 void op_set_string(Module *m, Op *op, AttributeKey key, const char *string, uint32_t length);
 
 const Attribute *op_attribute(const Op *op, AttributeKey key); /* NULL when absent */
+bool attribute_equal(const Attribute *a, const Attribute *b); /* floats: the same bits */
 int64_t op_int(const Op *op, AttributeKey key, int64_t otherwise);
 Word op_word(const Op *op, AttributeKey key, Word otherwise);
 
@@ -214,6 +215,7 @@ static inline Value *op_operand(const Op *op, uint32_t i) { return op->operands[
 static inline Value *op_result(const Op *op, uint32_t i) { return &op->results[i]; }
 static inline const OpInfo *op_info(const Op *op) { return &op_infos[op->code]; }
 static inline bool op_is(const Op *op, uint32_t flag) { return (op_info(op)->flags & flag) != 0; }
+static inline uint32_t use_index(const Use *use) { return (uint32_t)(use - use->user->operands); }
 static inline bool value_unused(const Value *v) { return v->uses == NULL; }
 static inline bool value_is_constant(const Value *v) { return v->op && v->op->code == OP_constant; }
 /* True and the value for integer constants (scalars and splats). */
@@ -225,6 +227,11 @@ void value_replace(Value *old, Value *with); /* in all uses */
 void op_remove(Op *op);
 void op_move_before(Op *op, Op *before);
 void op_move_to_end(Op *op, Region *region);
+/* Take one away; what follows moves down. Results and arguments must be unused. Pointers to later
+ * results of the op become stale. */
+void op_drop_operand(Op *op, uint32_t index);
+void op_drop_result(Op *op, uint32_t index);
+void region_drop_argument(Region *region, uint32_t index);
 /* Copies op (with its regions) to the builder's place, operands looked up in `map` (pairs old,
  * new; values not in the map stay). Results are added to the map. */
 typedef VEC(Value *) ValueMap;
@@ -236,7 +243,7 @@ bool op_is_inside(const Op *op, const Region *region); /* at any depth */
 /* Calls `visit` for each op, outer before inner, in order. The op it is given may be removed. */
 void region_walk(Region *region, void (*visit)(Op *op, void *context), void *context);
 
-/* Numbers all values from 0 in order of definition. */
+/* Numbers all values from 0 in order of definition, kernel parameters first; says how many. */
 uint32_t ir_number(Module *module);
 
 /* ---- text, checks -------------------------------------------------------------------------- */
@@ -244,6 +251,8 @@ uint32_t ir_number(Module *module);
 typedef enum Level { LEVEL_BLOCK, LEVEL_LAID, LEVEL_PLACED } Level;
 
 void ir_print(Module *module, Text *out);
+/* The same with ` @line:column` behind each op, and the sources those lie in named at the top. */
+void ir_print_with_positions(Module *module, Text *out);
 /* Reads what ir_print wrote. Untrusted: anything else is reported with line and column in
  * `diagnostics`, and NULL returned. What is returned has passed ir_verify at LEVEL_BLOCK. */
 Module *ir_read(Arena *arena, Sources *sources, Diagnostics *diagnostics, uint32_t source);

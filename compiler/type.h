@@ -50,6 +50,7 @@ uint32_t dtype_bits(DType dtype);           /* value bits: 1 for i1 */
 DTypeKind dtype_kind(DType dtype);
 /* Any spelling: "f32", "fp32", "float32", "float". DT_NONE when unknown. */
 DType dtype_from_name(const char *name, size_t length);
+int64_t dtype_wrap(DType dtype, int64_t value); /* the low bits, extended by the dtype's sign */
 uint32_t dtype_mantissa_bits(DType dtype); /* f32: 23, f16: 10, bf16: 7; 0 for integers */
 
 static inline bool dtype_is_float(DType d) { return dtype_kind(d) == DK_FLOAT; }
