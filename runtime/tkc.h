@@ -86,6 +86,14 @@ TKC_API const char *tkc_status_string(tkc_status status); /* never NULL [any] */
  * next failed call of this thread. Several lines when source text is shown. [any] */
 TKC_API const char *tkc_last_error(void);
 
+/* For libraries built on this one: makes the text of tkc_last_error of this thread, and returns
+ * `status`, so that a function can end with `return tkc_fail(TKC_INVALID_ARGUMENT, "...")`. [any] */
+TKC_API tkc_status tkc_fail(tkc_status status, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
 /* Frees a string that a function gave with the words "free with tkc_free". [any] */
 TKC_API void tkc_free(void *memory);
 
