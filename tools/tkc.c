@@ -18,9 +18,12 @@ static const char compile_text[] =
     "Reads Triton kernels (.tk, .py) or IR text (.tkir) and prints what they become. Without -n,\n"
     "every kernel whose parameters all have a type is compiled.\n\n"
     "The types of a kernel's parameters come from its annotations (x: \"*fp32:16\"), or in order\n"
-    "from -s, as in Triton's own ahead-of-time tool: \"*fp16:16, i32, fp32, 128\" (`:16`: divisible\n"
-    "by 16; a literal is a compile-time value). -D fixes a parameter at compile time, also one that\n"
-    "is no tl.constexpr. Its value is an expression of the language (128, 64*2, True, fp16); a bare\n"
+    "from -s, as in Triton's own ahead-of-time tool: \"*fp16:16, i32, fp32, 128\" (`:16`: "
+    "divisible\n"
+    "by 16; a literal is a compile-time value). -D fixes a parameter at compile time, also one "
+    "that\n"
+    "is no tl.constexpr. Its value is an expression of the language (128, 64*2, True, fp16); a "
+    "bare\n"
     "word (tf32) is a string.\n";
 static const char compile_examples[] =
     "  tkc kernels/vector_add.tk --emit=ir\n"
@@ -43,14 +46,16 @@ static const char run_text[] =
     "  randn:f16[128]                 ... normal; randn(mean,deviation)\n"
     "  poison:f32[128]                ... not written yet: reading it before the kernel has\n"
     "                                 written it is a fault\n"
-    "Dtypes: i1 i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 f8e4m3 f8e5m2, also as fp16, float32.\n"
+    "Dtypes: i1 i8 i16 i32 i64 u8 u16 u32 u64 f16 bf16 f32 f64 f8e4m3 f8e5m2, also as fp16, "
+    "float32.\n"
     "Random values depend on --seed, the argument's name and the position, on nothing else.\n";
 static const char run_examples[] =
     "  tkc run kernels/vector_add.tk::vector_add --grid 98 x=randn:f32[100000] \\\n"
     "      y=randn:f32[100000] out=poison:f32[100000] n=100000 BLOCK=1024 -o out=out.npy\n";
 static const char check_text[] =
     "Checks every jit function of every file, as far as that is possible without knowing types:\n"
-    "syntax, names, builtins and their arguments. A folder stands for all .tk and .py files in it.\n"
+    "syntax, names, builtins and their arguments. A folder stands for all .tk and .py files in "
+    "it.\n"
     "One line a function; the last line counts them.\n";
 static const char check_examples[] = "  tkc check kernels\n";
 static const char devices_examples[] = "  tkc devices\n";
@@ -119,7 +124,7 @@ int main(int count, char **arguments) {
     }
     const char *first = arguments[1];
     if (strcmp(first, "--version") == 0) {
-        printf("tkc %s\n", tkc_version_string());
+        printf("tkc %d.%d.%d\n", TKC_VERSION_MAJOR, TKC_VERSION_MINOR, TKC_VERSION_PATCH);
         return STATUS_DONE;
     }
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)

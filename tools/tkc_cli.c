@@ -78,6 +78,22 @@ void tool_print_diagnostics(const char *text) {
     }
 }
 
+ExitStatus tool_report(tkc_status status) {
+    const char *text = tkc_last_error();
+    if (status == TKC_COMPILE_ERROR || status == TKC_LAUNCH_FAULT)
+        tool_print_diagnostics(text);
+    else
+        tool_error("%s", *text ? text : tkc_status_string(status));
+    switch (status) {
+    case TKC_OK: return STATUS_DONE;
+    case TKC_INVALID_ARGUMENT: return STATUS_USAGE;
+    case TKC_NO_DEVICE: return STATUS_NO_DEVICE;
+    case TKC_LAUNCH_FAULT:
+    case TKC_CANCELLED: return STATUS_FAULT;
+    default: return STATUS_REFUSED;
+    }
+}
+
 /* ---- the nearest name ------------------------------------------------------------------------ */
 
 enum { LONGEST_NAME = 48 };

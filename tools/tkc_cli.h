@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "compiler/base.h"
+#include "runtime/tkc.h"
 
 typedef enum ExitStatus {
     STATUS_DONE,
@@ -59,6 +60,9 @@ void tool_note(const char *format, ...) PRINTF_LIKE(1, 2);
 void tool_print_diagnostics(const char *text);
 /* Sets the name in messages ("tkc"); called once by main. */
 void tool_start(const char *name);
+
+/* tkc_last_error() on stderr, and the exit status that fits. */
+ExitStatus tool_report(tkc_status status);
 
 /* Whole files. On failure: NULL or false, and a message was printed. "-" reads standard input. */
 char *tool_read_file(Arena *arena, const char *path, size_t *length);
