@@ -253,6 +253,8 @@ typedef enum Level { LEVEL_BLOCK, LEVEL_LAID, LEVEL_PLACED } Level;
 void ir_print(Module *module, Text *out);
 /* The same with ` @line:column` behind each op, and the sources those lie in named at the top. */
 void ir_print_with_positions(Module *module, Text *out);
+/* One op as it stands in the text, without its regions; values by their present numbers. */
+void op_print(const Module *module, const Op *op, Text *out);
 /* Reads what ir_print wrote. Untrusted: anything else is reported with line and column in
  * `diagnostics`, and NULL returned. What is returned has passed ir_verify at LEVEL_BLOCK. */
 Module *ir_read(Arena *arena, Sources *sources, Diagnostics *diagnostics, uint32_t source);
