@@ -159,16 +159,15 @@ typedef struct tkc_device tkc_device;
 
 typedef struct tkc_device_info {
     uint32_t struct_size;
+    uint32_t threads; /* host threads it uses by default; 0 when that has no meaning */
+    uint64_t memory;  /* bytes; 0 when it has no memory of its own */
     bool available;
-    const char *name;        /* what tkc_device_open takes: "interp", "cuda:0" */
-    const char *description; /* one line */
-    const char *reason;      /* why it is not available; "" when it is */
-    uint32_t threads;        /* host threads it uses by default; 0 when that has no meaning */
-    uint32_t reserved;
-    uint64_t memory; /* bytes; 0 when it has no memory of its own */
+    char name[63];         /* what tkc_device_open takes: "interp", "cuda:0" */
+    char description[192]; /* one line */
+    char reason[192];      /* why it is not available; "" when it is */
 } tkc_device_info;
 
-#define TKC_DEVICE_INFO_INIT {sizeof(tkc_device_info), false, NULL, NULL, NULL, 0, 0, 0}
+#define TKC_DEVICE_INFO_INIT {sizeof(tkc_device_info), 0, 0, false, {0}, {0}, {0}}
 
 /* All devices this library knows of, those that this machine or build lacks included. [any] */
 TKC_API uint32_t tkc_device_count(tkc_context *context);
