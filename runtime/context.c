@@ -5,7 +5,7 @@
 #include <string.h>
 
 tkc_status tkc_context_create(const tkc_context_options *options, tkc_context **context) {
-    if (!context) return rt_fail(TKC_INVALID_ARGUMENT, "tkc_context_create: `context` is NULL.");
+    if (!context) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_context_create: `context` is NULL.");
     *context = NULL;
     tkc_context_options taken = TKC_CONTEXT_OPTIONS_INIT;
     tkc_status status = rt_take_options(&taken, sizeof taken, options, "tkc_context_options");

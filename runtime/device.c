@@ -51,7 +51,7 @@ uint32_t tkc_device_count(tkc_context *context) {
 
 tkc_status tkc_device_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
     if (!context || !info)
-        return rt_fail(TKC_INVALID_ARGUMENT, "tkc_device_describe: `%s` is NULL.",
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_describe: `%s` is NULL.",
                        context ? "info" : "context");
     uint32_t left = index;
     for (size_t i = 0; i < RT_LENGTH(rows); i++) {
@@ -64,7 +64,7 @@ tkc_status tkc_device_describe(tkc_context *context, uint32_t index, tkc_device_
         describe(&rows[i], left, &found);
         return rt_give_struct(info, &found, sizeof found, "tkc_device_info");
     }
-    return rt_fail(TKC_NOT_FOUND, "tkc_device_describe: there is no device %u; there are %u.",
+    return tkc_fail(TKC_NOT_FOUND, "tkc_device_describe: there is no device %u; there are %u.",
                    index, tkc_device_count(context));
 }
 
@@ -94,14 +94,14 @@ static tkc_status fail_unknown(const char *name) {
     size_t used = 0;
     for (size_t i = 0; i < RT_LENGTH(rows); i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s, ", rows[i].name);
-    return rt_fail(TKC_NOT_FOUND, "There is no kind of device called `%s`. Known: %sauto.", name,
+    return tkc_fail(TKC_NOT_FOUND, "There is no kind of device called `%s`. Known: %sauto.", name,
                    known);
 }
 
 tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **device) {
     if (device) *device = NULL;
     if (!context || !device)
-        return rt_fail(TKC_INVALID_ARGUMENT, "tkc_device_open: `%s` is NULL.",
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_open: `%s` is NULL.",
                        context ? "device" : "context");
     if (!name) name = "auto";
     const char *colon = strchr(name, ':');
@@ -109,9 +109,9 @@ tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **
     bool automatic = strcmp(name, "auto") == 0;
     const DeviceRow *row = automatic ? best_row() : find_row(name, length);
     if (!row && !automatic) return fail_unknown(name);
-    if (!row) return rt_fail(TKC_NO_DEVICE, "No device is available on this machine.");
+    if (!row) return tkc_fail(TKC_NO_DEVICE, "No device is available on this machine.");
     if (!row->kind)
-        return rt_fail(TKC_NO_DEVICE, "The device `%s` cannot be opened: this build has no %s "
+        return tkc_fail(TKC_NO_DEVICE, "The device `%s` cannot be opened: this build has no %s "
                        "device.", name, row->name);
     tkc_device *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
@@ -157,7 +157,7 @@ const char *tkc_device_target(const tkc_device *device) {
 }
 
 tkc_status tkc_device_synchronize(tkc_device *device) {
-    if (!device) return rt_fail(TKC_INVALID_ARGUMENT, "tkc_device_synchronize: `device` is NULL.");
+    if (!device) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_synchronize: `device` is NULL.");
     return device->kind->synchronize ? device->kind->synchronize(device, NULL) : TKC_OK;
 }
 
@@ -166,7 +166,7 @@ tkc_status tkc_device_synchronize(tkc_device *device) {
 tkc_status tkc_stream_create(tkc_device *device, tkc_stream **stream) {
     if (stream) *stream = NULL;
     if (!device || !stream)
-        return rt_fail(TKC_INVALID_ARGUMENT, "tkc_stream_create: `%s` is NULL.",
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_stream_create: `%s` is NULL.",
                        device ? "stream" : "device");
     tkc_stream *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
@@ -190,9 +190,9 @@ void tkc_stream_destroy(tkc_stream *stream) {
 }
 
 tkc_status tkc_stream_synchronize(tkc_device *device, tkc_stream *stream) {
-    if (!device) return rt_fail(TKC_INVALID_ARGUMENT, "tkc_stream_synchronize: `device` is NULL.");
+    if (!device) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_stream_synchronize: `device` is NULL.");
     if (stream && stream->device != device)
-        return rt_fail(TKC_INVALID_ARGUMENT,
+        return tkc_fail(TKC_INVALID_ARGUMENT,
                        "tkc_stream_synchronize: the stream belongs to another device than `%s`.",
                        device->name);
     return device->kind->synchronize ? device->kind->synchronize(device, stream) : TKC_OK;
@@ -203,7 +203,7 @@ tkc_status tkc_stream_synchronize(tkc_device *device, tkc_stream *stream) {
 tkc_status tkc_event_create(tkc_device *device, tkc_event **event) {
     if (event) *event = NULL;
     if (!device || !event)
-        return rt_fail(TKC_INVALID_ARGUMENT, "tkc_event_create: `%s` is NULL.",
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_create: `%s` is NULL.",
                        device ? "event" : "device");
     tkc_event *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
@@ -227,9 +227,9 @@ void tkc_event_destroy(tkc_event *event) {
 }
 
 tkc_status tkc_event_record(tkc_event *event, tkc_stream *stream) {
-    if (!event) return rt_fail(TKC_INVALID_ARGUMENT, "tkc_event_record: `event` is NULL.");
+    if (!event) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_record: `event` is NULL.");
     if (stream && stream->device != event->device)
-        return rt_fail(TKC_INVALID_ARGUMENT,
+        return tkc_fail(TKC_INVALID_ARGUMENT,
                        "tkc_event_record: event and stream belong to different devices.");
     if (event->device->kind->event_record) {
         tkc_status status = event->device->kind->event_record(event, stream);
@@ -244,7 +244,7 @@ tkc_status tkc_event_record(tkc_event *event, tkc_stream *stream) {
 }
 
 tkc_status tkc_event_synchronize(tkc_event *event) {
-    if (!event) return rt_fail(TKC_INVALID_ARGUMENT, "tkc_event_synchronize: `event` is NULL.");
+    if (!event) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_synchronize: `event` is NULL.");
     if (!event->recorded || !event->device->kind->event_synchronize) return TKC_OK;
     return event->device->kind->event_synchronize(event);
 }
@@ -252,13 +252,13 @@ tkc_status tkc_event_synchronize(tkc_event *event) {
 tkc_status tkc_event_elapsed_ms(tkc_event *start, tkc_event *stop, double *milliseconds) {
     if (milliseconds) *milliseconds = 0;
     if (!start || !stop || !milliseconds)
-        return rt_fail(TKC_INVALID_ARGUMENT, "tkc_event_elapsed_ms: `%s` is NULL.",
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_elapsed_ms: `%s` is NULL.",
                        !start ? "start" : !stop ? "stop" : "milliseconds");
     if (start->device != stop->device)
-        return rt_fail(TKC_INVALID_ARGUMENT,
+        return tkc_fail(TKC_INVALID_ARGUMENT,
                        "tkc_event_elapsed_ms: the two events belong to different devices.");
     if (!start->recorded || !stop->recorded)
-        return rt_fail(TKC_INVALID_ARGUMENT,
+        return tkc_fail(TKC_INVALID_ARGUMENT,
                        "tkc_event_elapsed_ms: the %s event was never recorded; call "
                        "tkc_event_record first.",
                        start->recorded ? "stop" : "start");

@@ -3,7 +3,7 @@
  * A kind of device is one file (dev_interp.c) that defines one DeviceKind, and one line in the
  * table of device.c. The public functions check their arguments and then call through the table;
  * a DeviceKind may trust what it is given. Each function that returns a status reports its own
- * failure with rt_fail.
+ * failure with tkc_fail.
  */
 #ifndef TKC_RUNTIME_DEVICE_H
 #define TKC_RUNTIME_DEVICE_H

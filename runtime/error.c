@@ -6,6 +6,7 @@
  */
 #include "runtime/internal.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +38,7 @@ const char *tkc_last_error(void) {
 }
 
 /* The message may quote the previous one, hence the second buffer. */
-tkc_status rt_fail(tkc_status status, const char *format, ...) {
+tkc_status tkc_fail(tkc_status status, const char *format, ...) {
     char text[sizeof tkc_last_error_state.message];
     va_list args;
     va_start(args, format);
@@ -49,17 +50,8 @@ tkc_status rt_fail(tkc_status status, const char *format, ...) {
     return status;
 }
 
-tkc_status tkc_fail(tkc_status status, const char *format, ...) {
-    char text[sizeof tkc_last_error_state.message];
-    va_list args;
-    va_start(args, format);
-    int length = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return rt_fail(status, "%s", length < 0 ? tkc_status_string(status) : text);
-}
-
 tkc_status rt_fail_memory(void) {
-    return rt_fail(TKC_OUT_OF_MEMORY, "The system has no more memory for this process.");
+    return tkc_fail(TKC_OUT_OF_MEMORY, "The system has no more memory for this process.");
 }
 
 static const char *keep(const char *string, size_t *used) {

@@ -23,18 +23,18 @@ static const char *reason(int number, char *buffer, size_t size) {
 static tkc_status fail_open(const char *path, int number) {
     char buffer[128];
     if (number == ENOENT || number == ENOTDIR)
-        return rt_fail(TKC_NOT_FOUND, "There is no file `%s`.", path);
-    return rt_fail(TKC_IO, "The file `%s` cannot be opened: %s.", path,
+        return tkc_fail(TKC_NOT_FOUND, "There is no file `%s`.", path);
+    return tkc_fail(TKC_IO, "The file `%s` cannot be opened: %s.", path,
                    reason(number, buffer, sizeof buffer));
 }
 
 static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *file) {
     struct stat info;
     if (fstat(fd, &info)) return fail_open(path, errno);
-    if (S_ISDIR(info.st_mode)) return rt_fail(TKC_IO, "`%s` is a directory, not a file.", path);
-    if (!S_ISREG(info.st_mode)) return rt_fail(TKC_IO, "`%s` is not a regular file.", path);
+    if (S_ISDIR(info.st_mode)) return tkc_fail(TKC_IO, "`%s` is a directory, not a file.", path);
+    if (!S_ISREG(info.st_mode)) return tkc_fail(TKC_IO, "`%s` is not a regular file.", path);
     if ((uint64_t)info.st_size > limit)
-        return rt_fail(TKC_IO, "The file `%s` has %lld bytes; the limit is %llu.", path,
+        return tkc_fail(TKC_IO, "The file `%s` has %lld bytes; the limit is %llu.", path,
                        (long long)info.st_size, (unsigned long long)limit);
     size_t size = (size_t)info.st_size, used = 0;
     char *data = malloc(size + 1);
@@ -46,7 +46,7 @@ static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *fil
             int number = errno;
             char buffer[128];
             free(data);
-            return rt_fail(TKC_IO, "The file `%s` cannot be read: %s.", path,
+            return tkc_fail(TKC_IO, "The file `%s` cannot be read: %s.", path,
                            reason(number, buffer, sizeof buffer));
         }
         if (count == 0) break; /* it became shorter meanwhile */
@@ -117,6 +117,6 @@ tkc_status rt_write_file(const char *path, const void *head, size_t head_size, c
     free(name);
     if (good) return TKC_OK;
     char buffer[128];
-    return rt_fail(TKC_IO, "The file `%s` cannot be written: %s.", path,
+    return tkc_fail(TKC_IO, "The file `%s` cannot be written: %s.", path,
                    reason(number, buffer, sizeof buffer));
 }

@@ -9,17 +9,12 @@
 #include "runtime/tkc.h"
 
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 
-#define RT_PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
 #define RT_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- error.c ----------------------------------------------------------------------------- */
 
-/* Makes the text of tkc_last_error and returns `status`, so that callers write
- * `return rt_fail(TKC_IO, "...")`. */
-tkc_status rt_fail(tkc_status status, const char *format, ...) RT_PRINTF_LIKE(2, 3);
 tkc_status rt_fail_memory(void);
 /* Keeps a copy of the fault (its strings too) for tkc_last_fault. */
 void rt_keep_fault(const tkc_fault *fault);

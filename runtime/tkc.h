@@ -116,8 +116,8 @@ TKC_API uint32_t tkc_dtype_size(tkc_dtype dtype);    /* bytes an element; 0 for 
 TKC_API tkc_dtype tkc_dtype_from_name(const char *name);
 
 /* Converts `count` elements. Encoding rounds to nearest, ties to even; what is too large becomes
- * infinity (f8e4m3, f8e4m3b15: the largest number; integers: the nearest end of their range, NaN
- * 0; i1: value != 0). 64-bit integers beyond 2^53 lose digits. [any] */
+ * infinity (fp8: the largest number; integers: truncated, the nearest end of their range, NaN 0;
+ * i1: value != 0). Decoded 64-bit integers beyond 2^53 are rounded. [any] */
 TKC_API void tkc_encode(tkc_dtype dtype, const double *from, void *to, size_t count);
 TKC_API void tkc_decode(tkc_dtype dtype, const void *from, double *to, size_t count);
 

@@ -86,7 +86,7 @@ typedef struct PtxOperand {
     char selector;           /* x y z w, or 0 */
     const char *name;
     uint64_t bits;           /* value, or offset added to a name */
-    struct PtxOperand *items, *next;
+    struct PtxOperand *items, *next, *last; /* last: of the list that this one begins */
     struct PtxOperand *pair; /* d|p */
     uint32_t line;
     uint16_t column;
