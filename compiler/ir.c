@@ -387,18 +387,16 @@ void region_walk(Region *region, void (*visit)(Op *op, void *context), void *con
     }
 }
 
-static void number_op(Op *op, void *context) {
-    uint32_t *next = context;
-    for (uint32_t i = 0; i < op->result_count; i++) op->results[i].number = (*next)++;
-    for (uint32_t i = 0; i < op->region_count; i++)
-        for (uint32_t j = 0; j < op->regions[i]->argument_count; j++)
-            op->regions[i]->arguments[j]->number = (*next)++;
+static void number_region(Region *region, uint32_t *next) {
+    for (uint32_t i = 0; i < region->argument_count; i++) region->arguments[i]->number = (*next)++;
+    for (Op *op = region->first; op; op = op->next) {
+        for (uint32_t i = 0; i < op->result_count; i++) op->results[i].number = (*next)++;
+        for (uint32_t i = 0; i < op->region_count; i++) number_region(op->regions[i], next);
+    }
 }
 
 uint32_t ir_number(Module *module) {
-    Region *body = module->kernel->body;
     uint32_t next = 0;
-    for (uint32_t i = 0; i < body->argument_count; i++) body->arguments[i]->number = next++;
-    region_walk(body, number_op, &next);
+    number_region(module->kernel->body, &next);
     return next;
 }

@@ -8,6 +8,8 @@
 #include "compiler/ir.h"
 #include "compiler/rules.h"
 
+#include <ctype.h>
+
 typedef struct Verifier {
     Module *module;
     Level level;
@@ -172,6 +174,15 @@ static bool is_power_of_two(uint32_t n) {
     return n && (n & (n - 1)) == 0;
 }
 
+/* The printer writes names as they are, so they must be such that the reader takes them. */
+static bool is_name(const char *name) {
+    if (!name || !*name || isdigit((unsigned char)*name)) return false;
+    for (; *name; name++)
+        if (!isalnum((unsigned char)*name) && !strchr("_.", *name) && (unsigned char)*name < 0x80)
+            return false;
+    return true;
+}
+
 static void check_kernel(Verifier *v, const Kernel *kernel) {
     if (kernel->body->argument_count != kernel->parameter_count) {
         report(v, NULL, "the kernel has %u parameters, but its body takes %u values",
@@ -187,6 +198,7 @@ static void check_kernel(Verifier *v, const Kernel *kernel) {
         else if (p->divisibility < 1)
             report(v, NULL, "the divisibility of `%s` must be positive", p->name);
     }
+    if (!is_name(kernel->name)) report(v, NULL, "the kernel has no proper name");
     if (!is_power_of_two(kernel->num_warps) || kernel->num_warps > 64)
         report(v, NULL, "num_warps must be a power of two, at most 64");
     if (!is_power_of_two(kernel->num_ctas) || kernel->num_ctas > 16)
