@@ -32,16 +32,16 @@ typedef struct EvalCode {
     EvalLoop *widen;  /* each operand to f32 first, or NULL */
     EvalLoop *loop;   /* NULL: nothing between widen and narrow */
     EvalLoop *narrow; /* the f32 result to a narrower float, or NULL */
-    uint8_t arity, in_size, mid_size, out_size;
-    bool keep_first; /* select: operand 0 (i1) is not widened */
-    uint64_t scale;  /* offset: bytes a step */
+    uint8_t arity, in_size, out_size;
+    uint64_t scale; /* offset: bytes a step; else 0 */
 } EvalCode;
 
 enum { EVAL_RTZ = 1, /* cast: rounding = rtz */
        EVAL_NAN = 2  /* clamp: nan */ };
 
 /* How to run `op` on operands of dtype `in` (select: of its second operand; pointers: DT_NONE)
- * giving `out`. False: there is no such op. offset is not reached this way. */
+ * giving `out`. False: there is no such op. offset is not reached this way. The float functions
+ * take narrow floats too (computed in f32, rounded once), but for nextafter. */
 bool eval_prepare(EvalCode *code, OpCode op, DType in, DType out, uint32_t flags);
 /* The same for an ELEMENT op with its attributes and types; offset too. */
 bool eval_prepare_op(EvalCode *code, const Op *op);
