@@ -1,0 +1,81 @@
+/* host.h: what the hosts share. A host checks its tensors, fills a Call, and launches it.
+ *
+ * A Call says two things at once: which variant of a kernel is wanted (types of the parameters and
+ * constants, as text) and the arguments of this launch. call_launch looks the variant up in the
+ * library and compiles it when it is not there.
+ *
+ *     Call call;
+ *     call_begin(&call, library, &kernels_softmax, "softmax_forward");
+ *     call_tensor(&call, "x", x);
+ *     call_stride(&call, "x_stride", "i64", x->stride[0]);
+ *     call_int(&call, columns);
+ *     call_constant_int(&call, "BLOCK", 1024);
+ *     return call_launch(&call, stream, tkc_grid1(rows));
+ *
+ * Arguments are added in the order of the kernel's parameters.
+ */
+#ifndef TKC_KERNELS_HOST_H
+#define TKC_KERNELS_HOST_H
+
+#include "kernels/kernels.h"
+
+/* A .tk file that is part of the library. */
+typedef struct KernelFile {
+    const char *path, *text;
+    const size_t *size;
+} KernelFile;
+
+/* The bytes of the files, written by the build. */
+extern const char vector_add_tk[], softmax_tk[], matmul_tk[], attention_tk[], attention_2022_tk[];
+extern const size_t vector_add_tk_length, softmax_tk_length, matmul_tk_length, attention_tk_length,
+    attention_2022_tk_length;
+
+enum { CALL_MAX = 48, CALL_TEXT_MAX = 3072 };
+
+typedef struct Call {
+    tkck_library *library;
+    const KernelFile *file;
+    const char *kernel;
+    uint32_t num_warps, num_stages;
+    bool compile_only;
+    tkc_named types[CALL_MAX], constants[CALL_MAX];
+    tkc_argument arguments[CALL_MAX];
+    uint32_t type_count, constant_count, argument_count;
+    char text[CALL_TEXT_MAX]; /* what `types` and `constants` point to */
+    size_t text_used;
+} Call;
+
+void call_begin(Call *call, tkck_library *library, const KernelFile *file, const char *kernel);
+/* A pointer of the tensor's dtype; 16-byte alignment is promised when the address has it. */
+void call_tensor(Call *call, const char *name, const tkck_tensor *tensor);
+/* A stride that is 1 becomes a constant; multiples of 16 become a promise. `type`: i32, i64. */
+void call_stride(Call *call, const char *name, const char *type, int64_t stride);
+void call_strides4(Call *call, const char *const names[4], const tkck_tensor *tensor);
+void call_int(Call *call, int64_t value);
+void call_float(Call *call, float value);
+void call_constant(Call *call, const char *name, const char *text);
+void call_constant_int(Call *call, const char *name, int64_t value);
+tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid);
+
+/* ---- checks; each says in tkc_last_error what is wrong with the tensor called `name` ---- */
+
+tkc_status check_rank(const char *name, const tkck_tensor *tensor, uint32_t rank);
+tkc_status check_shape(const char *name, const tkck_tensor *tensor, uint32_t rank,
+                       const int64_t *shape);
+tkc_status check_float(const char *name, const tkck_tensor *tensor); /* f16, bf16, f32 */
+tkc_status check_dtype(const char *name, const tkck_tensor *tensor, tkc_dtype dtype);
+tkc_status check_dense(const char *name, const tkck_tensor *tensor);
+/* Extents below 2^30, and strides that leave offsets inside a block of 256 in 31 bits. */
+tkc_status check_reach(const char *name, const tkck_tensor *tensor, uint32_t first_dim);
+tkc_status check_options(const void *options, uint32_t given, size_t known, const char *what);
+
+/* Runs the check and returns its status when it is not TKC_OK. */
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        tkc_status check_status_ = (call);                                                         \
+        if (check_status_ != TKC_OK) return check_status_;                                         \
+    } while (0)
+
+int64_t next_power_of_two(int64_t x); /* at least 1 */
+
+#endif
