@@ -63,8 +63,7 @@ static tkc_status check_backward(const tkck_attention *p) {
     return check_tensor("dv", &p->dv, &p->k);
 }
 
-/* ---- blocks
- * -------------------------------------------------------------------------------------- */
+/* ---- blocks ----------------------------------------------------------------------------- */
 
 typedef struct Blocks {
     int32_t m, n, warps, stages;
@@ -99,8 +98,7 @@ static Blocks pick(const tkck_attention *p, int kernel) {
     return blocks;
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------ */
 
 static void begin(Call *call, tkck_library *library, const tkck_attention *p, const char *kernel,
                   Blocks blocks) {

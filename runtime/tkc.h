@@ -87,7 +87,7 @@ TKC_API const char *tkc_status_string(tkc_status status); /* never NULL [any] */
 TKC_API const char *tkc_last_error(void);
 
 /* For libraries built on this one: makes the text of tkc_last_error of this thread, and returns
- * `status`, so that a function can end with `return tkc_fail(TKC_INVALID_ARGUMENT, "...")`. [any] */
+ * `status`, so that a function can end with `return tkc_fail(TKC_IO, "...")`. [any] */
 TKC_API tkc_status tkc_fail(tkc_status status, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 2, 3)))
