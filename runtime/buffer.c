@@ -51,7 +51,9 @@ tkc_status tkc_buffer_wrap(tkc_device *device, void *memory, uint64_t size, cons
     if (buffer) *buffer = NULL;
     if (!device || !buffer || !memory)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_buffer_wrap: `%s` is NULL.",
-                        !device ? "device" : memory ? "buffer" : "memory");
+                        !device  ? "device"
+                        : memory ? "buffer"
+                                 : "memory");
     return attach(device, memory, size, name, buffer);
 }
 

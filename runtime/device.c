@@ -52,7 +52,7 @@ uint32_t tkc_device_count(tkc_context *context) {
 tkc_status tkc_device_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
     if (!context || !info)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_describe: `%s` is NULL.",
-                       context ? "info" : "context");
+                        context ? "info" : "context");
     uint32_t left = index;
     for (size_t i = 0; i < RT_LENGTH(rows); i++) {
         uint32_t count = row_count(&rows[i]);
@@ -65,7 +65,7 @@ tkc_status tkc_device_describe(tkc_context *context, uint32_t index, tkc_device_
         return rt_give_struct(info, &found, sizeof found, "tkc_device_info");
     }
     return tkc_fail(TKC_NOT_FOUND, "tkc_device_describe: there is no device %u; there are %u.",
-                   index, tkc_device_count(context));
+                    index, tkc_device_count(context));
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -95,14 +95,14 @@ static tkc_status fail_unknown(const char *name) {
     for (size_t i = 0; i < RT_LENGTH(rows); i++)
         used += (size_t)snprintf(known + used, sizeof known - used, "%s, ", rows[i].name);
     return tkc_fail(TKC_NOT_FOUND, "There is no kind of device called `%s`. Known: %sauto.", name,
-                   known);
+                    known);
 }
 
 tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **device) {
     if (device) *device = NULL;
     if (!context || !device)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_open: `%s` is NULL.",
-                       context ? "device" : "context");
+                        context ? "device" : "context");
     if (!name) name = "auto";
     const char *colon = strchr(name, ':');
     size_t length = colon ? (size_t)(colon - name) : strlen(name);
@@ -111,8 +111,10 @@ tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **
     if (!row && !automatic) return fail_unknown(name);
     if (!row) return tkc_fail(TKC_NO_DEVICE, "No device is available on this machine.");
     if (!row->kind)
-        return tkc_fail(TKC_NO_DEVICE, "The device `%s` cannot be opened: this build has no %s "
-                       "device.", name, row->name);
+        return tkc_fail(TKC_NO_DEVICE,
+                        "The device `%s` cannot be opened: this build has no %s "
+                        "device.",
+                        name, row->name);
     tkc_device *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
     atomic_init(&made->references, 1);
@@ -167,7 +169,7 @@ tkc_status tkc_stream_create(tkc_device *device, tkc_stream **stream) {
     if (stream) *stream = NULL;
     if (!device || !stream)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_stream_create: `%s` is NULL.",
-                       device ? "stream" : "device");
+                        device ? "stream" : "device");
     tkc_stream *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
     made->device = device;
@@ -193,8 +195,8 @@ tkc_status tkc_stream_synchronize(tkc_device *device, tkc_stream *stream) {
     if (!device) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_stream_synchronize: `device` is NULL.");
     if (stream && stream->device != device)
         return tkc_fail(TKC_INVALID_ARGUMENT,
-                       "tkc_stream_synchronize: the stream belongs to another device than `%s`.",
-                       device->name);
+                        "tkc_stream_synchronize: the stream belongs to another device than `%s`.",
+                        device->name);
     return device->kind->synchronize ? device->kind->synchronize(device, stream) : TKC_OK;
 }
 
@@ -204,7 +206,7 @@ tkc_status tkc_event_create(tkc_device *device, tkc_event **event) {
     if (event) *event = NULL;
     if (!device || !event)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_create: `%s` is NULL.",
-                       device ? "event" : "device");
+                        device ? "event" : "device");
     tkc_event *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
     made->device = device;
@@ -230,7 +232,7 @@ tkc_status tkc_event_record(tkc_event *event, tkc_stream *stream) {
     if (!event) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_record: `event` is NULL.");
     if (stream && stream->device != event->device)
         return tkc_fail(TKC_INVALID_ARGUMENT,
-                       "tkc_event_record: event and stream belong to different devices.");
+                        "tkc_event_record: event and stream belong to different devices.");
     if (event->device->kind->event_record) {
         tkc_status status = event->device->kind->event_record(event, stream);
         if (status) return status;
@@ -253,15 +255,17 @@ tkc_status tkc_event_elapsed_ms(tkc_event *start, tkc_event *stop, double *milli
     if (milliseconds) *milliseconds = 0;
     if (!start || !stop || !milliseconds)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_event_elapsed_ms: `%s` is NULL.",
-                       !start ? "start" : !stop ? "stop" : "milliseconds");
+                        !start  ? "start"
+                        : !stop ? "stop"
+                                : "milliseconds");
     if (start->device != stop->device)
         return tkc_fail(TKC_INVALID_ARGUMENT,
-                       "tkc_event_elapsed_ms: the two events belong to different devices.");
+                        "tkc_event_elapsed_ms: the two events belong to different devices.");
     if (!start->recorded || !stop->recorded)
         return tkc_fail(TKC_INVALID_ARGUMENT,
-                       "tkc_event_elapsed_ms: the %s event was never recorded; call "
-                       "tkc_event_record first.",
-                       start->recorded ? "stop" : "start");
+                        "tkc_event_elapsed_ms: the %s event was never recorded; call "
+                        "tkc_event_record first.",
+                        start->recorded ? "stop" : "start");
     if (start->device->kind->event_elapsed)
         return start->device->kind->event_elapsed(start, stop, milliseconds);
     *milliseconds = stop->host_ms - start->host_ms;

@@ -25,7 +25,7 @@ static tkc_status fail_open(const char *path, int number) {
     if (number == ENOENT || number == ENOTDIR)
         return tkc_fail(TKC_NOT_FOUND, "There is no file `%s`.", path);
     return tkc_fail(TKC_IO, "The file `%s` cannot be opened: %s.", path,
-                   reason(number, buffer, sizeof buffer));
+                    reason(number, buffer, sizeof buffer));
 }
 
 static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *file) {
@@ -35,7 +35,7 @@ static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *fil
     if (!S_ISREG(info.st_mode)) return tkc_fail(TKC_IO, "`%s` is not a regular file.", path);
     if ((uint64_t)info.st_size > limit)
         return tkc_fail(TKC_IO, "The file `%s` has %lld bytes; the limit is %llu.", path,
-                       (long long)info.st_size, (unsigned long long)limit);
+                        (long long)info.st_size, (unsigned long long)limit);
     size_t size = (size_t)info.st_size, used = 0;
     char *data = malloc(size + 1);
     if (!data) return rt_fail_memory();
@@ -47,7 +47,7 @@ static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *fil
             char buffer[128];
             free(data);
             return tkc_fail(TKC_IO, "The file `%s` cannot be read: %s.", path,
-                           reason(number, buffer, sizeof buffer));
+                            reason(number, buffer, sizeof buffer));
         }
         if (count == 0) break; /* it became shorter meanwhile */
         used += (size_t)count;
@@ -118,5 +118,5 @@ tkc_status rt_write_file(const char *path, const void *head, size_t head_size, c
     if (good) return TKC_OK;
     char buffer[128];
     return tkc_fail(TKC_IO, "The file `%s` cannot be written: %s.", path,
-                   reason(number, buffer, sizeof buffer));
+                    reason(number, buffer, sizeof buffer));
 }

@@ -13,8 +13,8 @@ enum { LARGEST_STRUCT = 4096 };
 static tkc_status check_size(uint32_t given, const char *what) {
     if (given >= sizeof(uint32_t) && given <= LARGEST_STRUCT) return TKC_OK;
     return tkc_fail(TKC_INVALID_ARGUMENT,
-                   "%s.struct_size is %u, which cannot be. Start the struct from its _INIT macro.",
-                   what, given);
+                    "%s.struct_size is %u, which cannot be. Start the struct from its _INIT macro.",
+                    what, given);
 }
 
 tkc_status rt_take_options(void *to, size_t size, const void *from, const char *what) {
@@ -26,10 +26,11 @@ tkc_status rt_take_options(void *to, size_t size, const void *from, const char *
     const unsigned char *bytes = from;
     for (size_t i = size; i < given; i++) {
         if (bytes[i] == 0) continue;
-        return tkc_fail(TKC_UNSUPPORTED,
-                       "%s uses a field that this version of the library does not know (byte %zu). "
-                       "The library is older than the header the program was built with.",
-                       what, i);
+        return tkc_fail(
+            TKC_UNSUPPORTED,
+            "%s uses a field that this version of the library does not know (byte %zu). "
+            "The library is older than the header the program was built with.",
+            what, i);
     }
     memcpy(to, from, given < size ? given : size);
     memcpy(to, &(uint32_t){(uint32_t)size}, sizeof(uint32_t));

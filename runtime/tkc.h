@@ -313,7 +313,7 @@ typedef struct tkc_kernel_info {
 
 TKC_API tkc_status tkc_kernel_query(const tkc_kernel *kernel, tkc_kernel_info *info); /* [any] */
 
-/* A text made by the compile: "ir" (after the last pass), "ast", "source", "dump", "times",
+/* A text made by the compile: "ir" (after the last pass), "source", "dump", "times",
  * "static" (what static_print wrote). NULL when there is no such text. `size` may be NULL. [any] */
 TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, size_t *size);
 
