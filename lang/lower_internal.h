@@ -36,7 +36,7 @@ typedef enum ValKind {
     VAL_DICT,  /* items: key, value, key, value ...; count pairs */
     VAL_SLICE, /* x[a:b:c]: items, 3 */
     VAL_ELLIPSIS,
-    VAL_RANGE,    /* range object: items from, to, step */
+    VAL_RANGE,    /* range object: items by RangeItem */
     VAL_FUNCTION, /* function */
     VAL_BUILTIN,  /* builtin, and self when bound to a value (x.sum) */
     VAL_MODULE,   /* string: dotted name; file when it is a source module */
@@ -56,6 +56,7 @@ typedef struct Function {
     const Node *node; /* NODE_FUNCTION or NODE_LAMBDA */
     FileScope *file;
     struct Scope *closure; /* lambdas, nested defs: the scope they were made in, or NULL */
+    bool is_python; /* not a jit function: runs on constants, numbers stay numbers */
 } Function;
 
 typedef struct Builtin {
@@ -168,6 +169,12 @@ struct Lower {
 };
 
 typedef enum Flow { FLOW_ON, FLOW_RETURNED } Flow;
+
+/* Parts of a VAL_RANGE. Hints that were not given are None. */
+enum RangeItem {
+    RANGE_FROM, RANGE_TO, RANGE_STEP, RANGE_STATIC, RANGE_NUM_STAGES, RANGE_UNROLL, RANGE_FLATTEN,
+    RANGE_WARP_SPECIALIZE, RANGE_NO_MULTI_BUFFER, RANGE_ITEMS
+};
 
 /* ---- values and messages --------------------------------------------------------------------- */
 

@@ -1,0 +1,365 @@
+/* scope.c: what a name means.
+ *
+ * A name is, in this order: a variable of the function; a variable of the functions around it
+ * (lambdas, nested defs); a definition at the top of the file; a Python builtin. Definitions of a
+ * file are evaluated when first used, so host code that no kernel needs is never looked at.
+ */
+#include "lang/lower_internal.h"
+
+#include <stdlib.h>
+
+extern const char lang_std[];
+extern const size_t lang_std_length;
+
+/* ---- variables ----------------------------------------------------------------------------- */
+
+Binding *scope_find(Scope *scope, const char *name) {
+    for (uint32_t i = 0; i < scope->bindings.length; i++)
+        if (scope->bindings.data[i].name == name) return &scope->bindings.data[i];
+    return NULL;
+}
+
+void scope_set(Lower *l, Scope *scope, const char *name, Val value) {
+    Binding *b = scope_find(scope, name);
+    Binding fresh = {.name = name, .value = value};
+    if (b)
+        *b = fresh;
+    else
+        vec_push(l->arena, &scope->bindings, fresh);
+    if (value.kind == VAL_TENSOR && value.value->op && !value.value->name) value.value->name = name;
+}
+
+Scope *scope_copy(Lower *l, const Scope *scope) {
+    Scope *copy = arena_new(l->arena, Scope);
+    copy->outer = scope->outer;
+    for (uint32_t i = 0; i < scope->bindings.length; i++)
+        vec_push(l->arena, &copy->bindings, scope->bindings.data[i]);
+    return copy;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+FileScope *file_scope(Lower *l, const File *file) {
+    for (FileScope *f = l->files; f; f = f->next)
+        if (f->file == file) return f;
+    FileScope *f = arena_new(l->arena, FileScope);
+    f->file = file;
+    f->path = file->path;
+    f->next = l->files;
+    l->files = f;
+    return f;
+}
+
+static FileScope *std_scope(Lower *l) {
+    if (!l->std) {
+        uint32_t source = sources_add(l->sources, "std.tk", lang_std, lang_std_length);
+        l->std = file_scope(l, parse_file(l->arena, l->names, l->sources, l->diagnostics, source));
+        l->std->is_std = true;
+    }
+    return l->std;
+}
+
+/* Does the assignment `node` give a value to `name`? The index in a tuple target, or -1. */
+static bool assigns(const Node *target, const char *name, int *index) {
+    *index = -1;
+    if (target->kind == NODE_NAME) return target->name == name;
+    if (target->kind != NODE_TUPLE && target->kind != NODE_LIST) return false;
+    int i = 0;
+    for (const Node *t = target->items; t; t = t->next, i++) {
+        if (t->kind == NODE_NAME && t->name == name) {
+            *index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool item_defines(const Item *item, const char *name) {
+    int index;
+    if (item->name) return item->name == name;
+    if (!item->node) return false;
+    if (item->kind == ITEM_IMPORT) {
+        for (const Node *a = item->node->items; a; a = a->next) {
+            const char *as = a->alias ? a->alias : a->name;
+            if (as == name) return true;
+            size_t n = strlen(name); /* `import a.b` defines a */
+            if (!a->alias && !item->node->is_from && strncmp(a->name, name, n) == 0 &&
+                a->name[n] == '.')
+                return true;
+        }
+        return false;
+    }
+    if (item->kind != ITEM_CONSTANT) return false;
+    for (const Node *t = item->node->items ? item->node->items : item->node->left; t; t = t->next)
+        if (assigns(t, name, &index)) return true;
+    return false;
+}
+
+const Item *file_item(const File *file, const char *name) {
+    const Item *found = NULL;
+    for (const Item *i = file->items; i; i = i->next) {
+        if (!item_defines(i, name)) continue;
+        if (!i->conditional)
+            found = i; /* the last one wins */
+        else if (!found)
+            found = i; /* alternatives (try/except, if/else): the first */
+    }
+    return found;
+}
+
+/* The file an import names, parsed; NULL when it cannot be found. */
+static FileScope *import_file(Lower *l, FileScope *from, const char *module, uint32_t level) {
+    const LowerRequest *r = l->request;
+    const char *path, *text;
+    size_t length;
+    if (!r->open_import || from->is_std) return NULL;
+    if (!r->open_import(r->import_context, from->path, module, level, &path, &text, &length))
+        return NULL;
+    for (FileScope *f = l->files; f; f = f->next)
+        if (strcmp(f->path, path) == 0) return f;
+    uint32_t source = sources_add(l->sources, path, text, length);
+    return file_scope(l, parse_file(l->arena, l->names, l->sources, l->diagnostics, source));
+}
+
+static bool is_ours(const char *module) {
+    return strcmp(module, "triton") == 0 || strncmp(module, "triton.", 7) == 0;
+}
+
+static Val module_val(Lower *l, FileScope *from, const char *name, uint32_t level) {
+    Val v = {.kind = VAL_MODULE, .string = name, .count = (uint32_t)strlen(name)};
+    if (level || !is_ours(name)) v.file = import_file(l, from, name, level);
+    return v;
+}
+
+static Val import_value(Lower *l, FileScope *from, const Node *import, const char *name, Span use) {
+    for (const Node *a = import->items; a; a = a->next) {
+        const char *as = a->alias ? a->alias : a->name;
+        if (import->is_from && as == name) {
+            Val module = module_val(l, from, import->name, (uint32_t)import->integer);
+            Val v;
+            if (module.file && file_name(l, module.file, a->name, use, &v)) return v;
+            /* `from pkg import mod`: a module, not a name in one */
+            const char *dotted =
+                *import->name ? arena_printf(l->arena, "%s.%s", import->name, a->name) : a->name;
+            if (!is_ours(import->name)) {
+                Val inner = module_val(l, from, dotted, (uint32_t)import->integer);
+                if (inner.file || !module.file) return inner;
+            }
+            return module_attribute(l, module, a->name, use);
+        }
+        if (import->is_from) continue;
+        if (as == name) return module_val(l, from, a->name, 0);
+        size_t n = strlen(name);
+        if (!a->alias && strncmp(a->name, name, n) == 0 && a->name[n] == '.')
+            return module_val(l, from, name, 0);
+    }
+    return val_error();
+}
+
+/* Names of a class body: constants, and the fields of a named tuple. */
+static Val class_val(Lower *l, FileScope *file, const Node *node) {
+    Class *c = arena_new(l->arena, Class);
+    c->name = node->name;
+    c->node = node;
+    c->file = file;
+    for (const Node *s = node->body; s; s = s->next)
+        if (s->kind == NODE_ANNOTATED && s->left->kind == NODE_NAME) c->field_count++;
+    c->fields = arena_array(l->arena, const char *, c->field_count + 1);
+    uint32_t i = 0;
+    for (const Node *s = node->body; s; s = s->next)
+        if (s->kind == NODE_ANNOTATED && s->left->kind == NODE_NAME) c->fields[i++] = s->left->name;
+    return (Val){.kind = VAL_CLASS, .klass = c};
+}
+
+/* Evaluates an expression at the top level of a file. */
+static Val evaluate_at_top(Lower *l, FileScope *file, const Node *expression) {
+    Function *top = arena_new(l->arena, Function);
+    *top = (Function){.name = "<module>", .file = file};
+    Frame frame = {.function = top, .scope = arena_new(l->arena, Scope), .up = l->frame};
+    frame.site = l->frame ? l->frame->site : NULL;
+    Frame *outer = l->frame;
+    l->frame = &frame;
+    Val v = lower_expression(l, expression);
+    l->frame = outer;
+    return v;
+}
+
+static Val constant_item(Lower *l, FileScope *file, const Node *node, const char *name) {
+    if (!node->right) return val_error();
+    const Node *target = node->items ? node->items : node->left;
+    int index = -1;
+    for (; target; target = target->next)
+        if (assigns(target, name, &index)) break;
+    Val v = evaluate_at_top(l, file, node->right);
+    if (index >= 0) {
+        if (v.kind != VAL_TUPLE || (uint32_t)index >= v.count) return val_error();
+        v = v.items[index];
+    }
+    return v;
+}
+
+static Val item_value(Lower *l, FileScope *file, const Item *item, const char *name, Span use) {
+    if (!item->node) {
+        fail(l, use, "`%s` is defined by code that cannot be read as a compile-time value", name);
+        note(l, item->span, "defined here%s%s", item->error ? ": " : "",
+             item->error ? item->error->message : "");
+        return val_error();
+    }
+    switch (item->kind) {
+    case ITEM_FUNCTION:
+    case ITEM_HELPER: {
+        Function *f = arena_new(l->arena, Function);
+        *f = (Function){.name = name, .node = item->node, .file = file};
+        f->is_python = item->kind == ITEM_HELPER;
+        return (Val){.kind = VAL_FUNCTION, .function = f};
+    }
+    case ITEM_IMPORT: return import_value(l, file, item->node, name, use);
+    case ITEM_CLASS: return class_val(l, file, item->node);
+    case ITEM_CONSTANT: return constant_item(l, file, item->node, name);
+    }
+    return val_error();
+}
+
+bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value) {
+    for (uint32_t i = 0; i < file->known.length; i++) {
+        if (file->known.data[i].name != name) continue;
+        *value = file->known.data[i].value;
+        return true;
+    }
+    const Item *item = file_item(file->file, name);
+    if (!item) { /* from x import * */
+        for (const Item *i = file->file->items; i; i = i->next) {
+            if (i->kind != ITEM_IMPORT || !i->node || !i->node->is_from || i->node->items) continue;
+            Val module = module_val(l, file, i->node->name, (uint32_t)i->node->integer);
+            if (module.file && module.file != file && file_name(l, module.file, name, use, value))
+                return true;
+            if (is_ours(i->node->name) && builtin_find(i->node->name, name)) {
+                *value = module_attribute(l, module, name, use);
+                return true;
+            }
+        }
+        return false;
+    }
+    for (uint32_t i = 0; i < file->evaluating.length; i++) {
+        if (file->evaluating.data[i] != item) continue;
+        *value = fail(l, use, "the definition of `%s` needs itself", name);
+        note(l, item->span, "defined here");
+        return true;
+    }
+    vec_push(l->arena, &file->evaluating, item);
+    *value = item_value(l, file, item, name, use);
+    file->evaluating.length--;
+    if (!value->span.line) value->span = item->span;
+    Binding b = {.name = name, .value = *value};
+    vec_push(l->arena, &file->known, b);
+    return true;
+}
+
+/* ---- modules -------------------------------------------------------------------------------- */
+
+static bool is_submodule(const char *module, const char *name) {
+    static const char *const known[] = {
+        "triton.language",          "triton.language.math",     "triton.language.core",
+        "triton.language.extra",    "triton.language.standard", "triton.language.libdevice",
+        "triton.language.random",   "triton.runtime",           "triton.tools",
+        "triton.language.semantic", "triton.backends",          "triton.testing"};
+    size_t n = strlen(module);
+    if (strncmp(module, "triton.language.extra", 21) == 0) return true;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(known); i++)
+        if (strncmp(known[i], module, n) == 0 && known[i][n] == '.' &&
+            strcmp(known[i] + n + 1, name) == 0)
+            return true;
+    return false;
+}
+
+Val module_attribute(Lower *l, Val module, const char *name, Span span) {
+    Val v = {.kind = VAL_MODULE, .span = span};
+    const char *dotted = arena_printf(l->arena, "%s.%s", module.string, name);
+    v.string = dotted;
+    v.count = (uint32_t)strlen(dotted);
+    if (module.file) {
+        if (file_name(l, module.file, name, span, &v)) return v;
+        v.file = import_file(l, module.file, name, 1); /* a module of the same package */
+        if (v.file) return v;
+        return fail(l, span, "module `%s` (%s) has no `%s`", module.string, module.file->path,
+                    name);
+    }
+    if (!is_ours(module.string)) { /* host packages: only a use of the value is an error */
+        return v;
+    }
+    const Builtin *b = builtin_find(module.string, name);
+    if (b) return b->lower ? (Val){.kind = VAL_BUILTIN, .builtin = b} : val_dtype(l, b->code);
+    if (strncmp(module.string, "triton", 6) == 0) {
+        FileScope *std = std_scope(l);
+        if (file_item(std->file, name) && file_name(l, std, name, span, &v)) return v;
+    }
+    if (is_submodule(module.string, name)) return v;
+    if (l->checking && strcmp(module.string, "triton") == 0) return val_unknown();
+    const char *near = builtin_nearest(name);
+    return fail(l, span, "`%s` has no function `%s`%s%s%s", module.string, name,
+                near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+}
+
+/* ---- names ------------------------------------------------------------------------------------
+ */
+
+const char *nearest(const char *wanted, const char *const *known, uint32_t count) {
+    size_t n = strlen(wanted), best = n < 4 ? 2 : n / 3 + 2; /* a distance below this is near */
+    const char *found = NULL;
+    if (n > 60) return NULL;
+    for (uint32_t k = 0; k < count; k++) {
+        size_t m = strlen(known[k]), row[64];
+        if (m > 60) continue;
+        for (size_t j = 0; j <= m; j++) row[j] = j;
+        for (size_t i = 1; i <= n; i++) { /* Levenshtein, one row */
+            size_t diagonal = row[0];
+            row[0] = i;
+            for (size_t j = 1; j <= m; j++) {
+                size_t cost = diagonal + (wanted[i - 1] != known[k][j - 1]);
+                diagonal = row[j];
+                if (row[j] + 1 < cost) cost = row[j] + 1;
+                if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1;
+                row[j] = cost;
+            }
+        }
+        if (row[m] < best) {
+            best = row[m];
+            found = known[k];
+        }
+    }
+    return found;
+}
+
+static Val unknown_name(Lower *l, const Node *node) {
+    VEC(const char *) known = {0};
+    for (Scope *s = l->frame->scope; s; s = s->outer)
+        for (uint32_t i = 0; i < s->bindings.length; i++)
+            vec_push(l->arena, &known, s->bindings.data[i].name);
+    for (const Item *i = l->frame->function->file->file->items; i; i = i->next)
+        if (i->name) vec_push(l->arena, &known, i->name);
+    const char *near = nearest(node->name, known.data, known.length);
+    if (near)
+        return fail(l, node->span, "`%s` is not defined; did you mean `%s`?", node->name, near);
+    return fail(l, node->span, "`%s` is not defined", node->name);
+}
+
+Val name_value(Lower *l, const Node *node) {
+    for (Scope *s = l->frame->scope; s; s = s->outer) {
+        Binding *b = scope_find(s, node->name);
+        if (b && b->lost) {
+            fail(l, node->span, "`%s` may have no value here", node->name);
+            note(l, b->value.span,
+                 "it is assigned only here, in a branch or loop that may not run; give it a value "
+                 "before");
+            return val_error();
+        }
+        if (b) return b->value;
+    }
+    Val v;
+    FileScope *file = l->frame->function->file;
+    if (file_name(l, file, node->name, node->span, &v)) return v;
+    const Builtin *b = builtin_find("python", node->name);
+    if (!b && file->is_std) b = builtin_find("triton.language", node->name);
+    if (b) return b->lower ? (Val){.kind = VAL_BUILTIN, .builtin = b} : val_dtype(l, b->code);
+    return unknown_name(l, node);
+}
