@@ -211,7 +211,7 @@ static void render_line(const Source *source, const Diagnostic *message, Text *o
 }
 
 static void render_message(const Sources *sources, const Diagnostic *message, Text *out) {
-    static const char *const names[] = {"error", "warning", "note"};
+    static const char *const names[] = {"error", "warning", "note", "fault"};
     Span at = message->at.span;
     const Source *source = NULL;
     if (sources && at.line && at.source < sources->list.length)

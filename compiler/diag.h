@@ -54,7 +54,8 @@ uint32_t sources_add(Sources *sources, const char *path, const char *text, size_
 Span sources_span(const Sources *sources, uint32_t source, size_t offset, size_t length);
 Span span_join(Span first, Span last); /* one span over both when on one line, else `first` */
 
-typedef enum Severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE } Severity;
+/* A fault is what a kernel did wrong while it ran. */
+typedef enum Severity { SEVERITY_ERROR, SEVERITY_WARNING, SEVERITY_NOTE, SEVERITY_FAULT } Severity;
 
 typedef struct Diagnostic {
     Severity severity;
