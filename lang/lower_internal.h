@@ -148,7 +148,8 @@ typedef struct Frame { /* one function being inlined */
     const CallSite *site; /* how we got here, NULL in the kernel */
     struct Frame *up;
     Val result;        /* value of the return reached last */
-    uint32_t loop_depth; /* run-time loops around the statement, in this function */
+    /* loops around the statement, in this function: run-time ones, and unrolled ones */
+    uint32_t loop_depth, unroll_depth;
 } Frame;
 
 struct Lower {
