@@ -1,0 +1,41 @@
+/* tkbench.h: what a benchmark is. A suite is a table of measurements; each one sets itself up,
+ * takes samples as long as it is told to, and gives one number a sample.
+ */
+#ifndef TKC_TOOLS_TKBENCH_H
+#define TKC_TOOLS_TKBENCH_H
+
+#include "kernels/kernels.h"
+#include "tools/tkc_cli.h"
+
+typedef struct Bench {
+    Arena *arena;
+    tkc_context *context;
+    tkc_device *device;
+    tkck_library *library;
+    bool quick; /* few samples */
+} Bench;
+
+enum { MOST_SAMPLES = 64 };
+
+typedef struct Samples {
+    double values[MOST_SAMPLES];
+    uint32_t count, wanted;
+    double seconds, most_seconds; /* spent so far; no new sample after that, but for the first */
+} Samples;
+
+typedef struct Measurement {
+    const char *suite, *name, *unit;
+    bool more_is_better;
+    double target; /* 0: none */
+    /* Takes samples until samples_done. A failed call is returned; its text is tkc_last_error. */
+    tkc_status (*run)(Bench *bench, Samples *samples);
+} Measurement;
+
+extern const Measurement measurements[]; /* ends with suite NULL */
+
+bool samples_done(const Samples *samples);
+/* One sample that took `seconds`, with the value to report. */
+void samples_add(Samples *samples, double value, double seconds);
+double now_seconds(void);
+
+#endif
