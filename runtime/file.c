@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FILE_ALIGNMENT ((size_t)64)
+
 /* Why the last system call failed, in words. glibc's own texts are constants, so that strerror
  * would do, but only the _r form promises that for all numbers. */
 static const char *reason(int number, char *buffer, size_t size) {
@@ -37,7 +39,7 @@ static tkc_status read_all(int fd, const char *path, uint64_t limit, RtFile *fil
         return tkc_fail(TKC_IO, "The file `%s` has %lld bytes; the limit is %llu.", path,
                         (long long)info.st_size, (unsigned long long)limit);
     size_t size = (size_t)info.st_size, used = 0;
-    char *data = malloc(size + 1);
+    char *data = aligned_alloc(FILE_ALIGNMENT, (size + FILE_ALIGNMENT) & ~(FILE_ALIGNMENT - 1));
     if (!data) return rt_fail_memory();
     while (used < size) {
         ssize_t count = read(fd, data + used, size - used);

@@ -31,7 +31,7 @@ char *rt_copy_string(const char *string); /* NULL when out of memory, or when gi
 /* ---- file.c -------------------------------------------------------------------------------- */
 
 typedef struct RtFile {
-    char *data; /* malloc; a NUL follows the last byte */
+    char *data; /* for free(); aligned to 64 bytes; a NUL follows the last byte */
     size_t size;
 } RtFile;
 

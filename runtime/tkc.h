@@ -566,19 +566,19 @@ typedef struct tkc_array {
 
 #define TKC_ARRAY_INIT {sizeof(tkc_array), TKC_NONE, 0, 0, {0}, NULL, 0}
 
-/* Loads a .npy file (format 1, 2 or 3; either byte order; Fortran order is transposed). The file
- * is not trusted. Element types that NumPy has are taken as they are; bf16 and fp8, which it has
- * not, are stored as raw bytes, "<V2" and "|V1", as NumPy itself writes arrays of such types:
- * V2 is taken as bf16, and V1 needs `as`.
+/* Loads a .npy file (format 1, 2 or 3; Fortran order is transposed to row-major). The file is not
+ * trusted. Element types that NumPy has are taken as they are. bf16 and fp8, which it has not, are
+ * stored as raw bytes, "<V2" and "|V1", as NumPy does with types that extensions add to it: V2 is
+ * taken as bf16, and V1 needs `as`.
  * `as` TKC_NONE: as the file says. Else the file must hold that type, or raw bytes (V) or unsigned
  * integers of its size, which are then taken as bits of that type. Values are never converted.
- * Free the array with tkc_array_free. TKC_BAD_NPY and the reason when the file is no good. [any] */
+ * Free the array with tkc_array_free. TKC_BAD_NPY and the reason when the file is no good: not
+ * little-endian, objects, records, strings, complex numbers, data too short or too long. [any] */
 TKC_API tkc_status tkc_npy_load(const char *path, tkc_dtype as, tkc_array *array);
 /* The same from memory; `name` is used in messages. [any] */
 TKC_API tkc_status tkc_npy_parse(const void *bytes, size_t size, const char *name, tkc_dtype as,
                                  tkc_array *array);
-/* Writes the array (format 1, or 2 when the header is long). The file appears complete or not at
- * all. [any] */
+/* Writes the array (format 1). The file appears complete or not at all. [any] */
 TKC_API tkc_status tkc_npy_save(const char *path, const tkc_array *array);
 TKC_API void tkc_array_free(tkc_array *array); /* what tkc_npy_load and _parse allocated [one] */
 /* Elements (the product of the shape); UINT64_MAX when it overflows or an extent is negative. */

@@ -1,0 +1,375 @@
+/* compile.c: text in, kernel out. The one place where front end and compiler meet.
+ *
+ *     file or text -> parse_file -> lower_kernel -> Module -> pipeline_run -> kernel
+ *
+ * A kernel and all that its compilation made live in one Compilation: parameters, texts and the
+ * module point into its arena, so that destroying the kernel is freeing the arena. Running out of
+ * the arena ends up in tkc_compile, whatever was going on.
+ */
+#include "runtime/device.h"
+#include "runtime/frontend.h"
+
+#include "compiler/passes/pass.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+typedef struct Compilation {
+    tkc_kernel kernel; /* first: a kernel is destroyed by its address */
+    FrontEnd front;
+    tkc_compile_options options;
+    const File *file; /* NULL: IR text */
+    Module *module;
+    Text dump, times, statics;
+} Compilation;
+
+static double now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+static void destroy_compilation(tkc_kernel *kernel) {
+    Compilation *c = (Compilation *)kernel;
+    frontend_free(&c->front);
+    free(c);
+}
+
+/* ---- passes -----------------------------------------------------------------------------------
+ */
+
+static uint32_t pass_count(void) {
+    uint32_t count = 0;
+    while (pipeline_block[count].name) count++;
+    return count;
+}
+
+const char *tkc_pass_name(uint32_t index) {
+    return index < pass_count() ? pipeline_block[index].name : NULL;
+}
+
+const char *tkc_pass_about(uint32_t index) {
+    return index < pass_count() ? pipeline_block[index].about : NULL;
+}
+
+static tkc_status check_pass(const char *option, const char *name, size_t length) {
+    char known[256] = "";
+    size_t used = 0;
+    for (uint32_t i = 0; i < pass_count(); i++) {
+        const char *pass = pipeline_block[i].name;
+        if (strlen(pass) == length && memcmp(pass, name, length) == 0) return TKC_OK;
+        if (used < sizeof known)
+            used +=
+                (size_t)snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", pass);
+    }
+    return tkc_fail(TKC_INVALID_ARGUMENT,
+                    "tkc_compile_options.%s: there is no pass `%.*s`. "
+                    "Passes: %s.",
+                    option, (int)length, name, known);
+}
+
+static tkc_status check_passes(const tkc_compile_options *o) {
+    tkc_status status = TKC_OK;
+    if (o->dump_after && strcmp(o->dump_after, "all") != 0)
+        status = check_pass("dump_after", o->dump_after, strlen(o->dump_after));
+    if (!status && o->stop_after)
+        status = check_pass("stop_after", o->stop_after, strlen(o->stop_after));
+    for (const char *at = o->skip; !status && at && *at;) {
+        size_t length = strcspn(at, ",");
+        status = check_pass("skip", at, length);
+        at += length + (at[length] == ',');
+    }
+    return status;
+}
+
+/* ---- text to module ---------------------------------------------------------------------------
+ */
+
+static bool is_ir(const tkc_compile_options *o) {
+    size_t length = o->path ? strlen(o->path) : 0;
+    if (o->language != TKC_LANGUAGE_AUTO) return o->language == TKC_LANGUAGE_IR;
+    return length > 5 && strcmp(o->path + length - 5, ".tkir") == 0;
+}
+
+/* Public and internal lists of names are alike. */
+static const NamedText *named_texts(Arena *arena, const tkc_named *from, uint32_t count) {
+    NamedText *to = arena_array(arena, NamedText, count);
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = (NamedText){arena_strdup(arena, from[i].name), arena_strdup(arena, from[i].text)};
+    return to;
+}
+
+static const char *copy(Arena *arena, const char *string) {
+    return string ? arena_strdup(arena, string) : NULL;
+}
+
+static Module *lower(Compilation *c) {
+    FrontEnd *f = &c->front;
+    const tkc_compile_options *o = &c->options;
+    c->file = parse_file(&f->arena, &f->names, &f->sources, &f->diagnostics, f->source);
+    if (f->diagnostics.errors) return NULL;
+    c->statics.arena = &f->arena;
+    LowerRequest request = {
+        .arena = &f->arena,
+        .sources = &f->sources,
+        .diagnostics = &f->diagnostics,
+        .names = &f->names,
+        .file = c->file,
+        .kernel = copy(&f->arena, o->kernel),
+        .signature = copy(&f->arena, o->signature),
+        .types = named_texts(&f->arena, o->types, o->type_count),
+        .type_count = o->type_count,
+        .constants = named_texts(&f->arena, o->constants, o->constant_count),
+        .constant_count = o->constant_count,
+        .num_warps = o->num_warps,
+        .num_stages = o->num_stages,
+        .num_ctas = o->num_ctas,
+        .target = c->kernel.target,
+        .open_import = import_open,
+        .import_context = &f->imports,
+        .static_output = &c->statics,
+    };
+    return lower_kernel(&request);
+}
+
+static tkc_status run_passes(Compilation *c) {
+    const tkc_compile_options *o = &c->options;
+    Arena *arena = &c->front.arena;
+    c->dump.arena = c->times.arena = arena;
+    PipelineOptions options = {
+        .dump_after = o->dump_after,
+        .stop_after = o->stop_after,
+        .skip = o->skip,
+        .verify = o->verify,
+        .dump = &c->dump,
+        .times = o->time_passes ? &c->times : NULL,
+    };
+    if (pipeline_run(c->module, pipeline_block, &options)) return TKC_OK;
+    return TKC_INTERNAL;
+}
+
+static tkc_status make_module(Compilation *c, char **log) {
+    FrontEnd *f = &c->front;
+    tkc_status status = frontend_read(f, c->options.path, c->options.text, c->options.text_size);
+    if (status) return status;
+    if (is_ir(&c->options))
+        c->module = ir_read(&f->arena, &f->sources, &f->diagnostics, f->source);
+    else
+        c->module = lower(c);
+    if (c->statics.length) rt_static_print(c->kernel.context, c->statics.data);
+    bool passed = c->module && !f->diagnostics.errors;
+    if (passed) passed = run_passes(c) == TKC_OK;
+    bool defect = c->module && !passed;
+    status = frontend_report(f, &f->diagnostics, passed ? NULL : c->dump.data, log);
+    if (passed && !status) return TKC_OK;
+    if (!status)
+        return tkc_fail(TKC_INTERNAL,
+                        "Compiling `%s` failed without a message, which is a defect "
+                        "of tkc.",
+                        f->path);
+    return defect ? TKC_INTERNAL : status;
+}
+
+/* ---- module to kernel -------------------------------------------------------------------------
+ */
+
+static tkc_status take_parameters(Compilation *c) {
+    const Kernel *from = c->module->kernel;
+    Arena *arena = &c->front.arena;
+    tkc_kernel *to = &c->kernel;
+    to->parameter_count = from->parameter_count;
+    to->parameters = arena_array(arena, tkc_parameter, from->parameter_count);
+    for (uint32_t i = 0; i < from->parameter_count; i++) {
+        const Parameter *p = &from->parameters[i];
+        if (type_is_block(p->type))
+            return tkc_fail(TKC_UNSUPPORTED,
+                            "Parameter `%s` of kernel `%s` is a block; only "
+                            "numbers and pointers can be launch arguments.",
+                            p->name, from->name);
+        bool pointer = p->type->kind == TYPE_POINTER;
+        to->parameters[i] = (tkc_parameter){
+            .struct_size = sizeof(tkc_parameter),
+            .is_pointer = pointer,
+            .dtype = (tkc_dtype)(pointer ? p->type->element->dtype : p->type->dtype),
+            .name = p->name,
+            .type = type_string(p->type, arena),
+            .divisibility = p->divisibility > 0 ? p->divisibility : 1,
+        };
+    }
+    return TKC_OK;
+}
+
+/* Item `index` of a signature, without blanks; NULL when there is none. Brackets and quotes keep
+ * their commas. */
+static const char *signature_item(Arena *arena, const char *signature, uint32_t index) {
+    const char *at = signature ? signature : "", *start = at;
+    int depth = 0;
+    for (char quote = 0;; at++) {
+        if (*at && quote) {
+            quote = *at == quote ? 0 : quote;
+            continue;
+        }
+        if (*at == '"' || *at == '\'') quote = *at;
+        if (*at && strchr("([{", *at)) depth++;
+        if (*at && strchr(")]}", *at)) depth--;
+        if (*at && (*at != ',' || depth > 0)) continue;
+        if (index-- == 0) break;
+        if (!*at) return NULL;
+        start = at + 1;
+    }
+    while (*start == ' ') start++;
+    while (at > start && at[-1] == ' ') at--;
+    return at > start ? arena_strndup(arena, start, (size_t)(at - start)) : NULL;
+}
+
+static const char *text_of(const tkc_named *list, uint32_t count, const char *name) {
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0) return list[i].text;
+    return NULL;
+}
+
+static bool is_launched(const Kernel *kernel, const char *name) {
+    for (uint32_t i = 0; i < kernel->parameter_count; i++)
+        if (strcmp(kernel->parameters[i].name, name) == 0) return true;
+    return false;
+}
+
+/* The source's parameters that are no launch arguments, with the text that fixed them. */
+static void take_constants(Compilation *c) {
+    FrontEnd *f = &c->front;
+    const tkc_compile_options *o = &c->options;
+    const Kernel *kernel = c->module->kernel;
+    uint32_t count = 0, used = 0;
+    const KernelParameter *all = NULL;
+    if (c->file) all = lang_parameters(&f->arena, c->file, &f->sources, kernel->name, &count);
+    tkc_named *list = arena_array(&f->arena, tkc_named, count + 1);
+    for (uint32_t i = 0; i < count; i++) {
+        const char *name = all[i].name;
+        if (!name || is_launched(kernel, name)) continue;
+        const char *text = text_of(o->constants, o->constant_count, name);
+        if (!text) text = text_of(o->types, o->type_count, name);
+        if (!text) text = signature_item(&f->arena, o->signature, i);
+        if (!text) text = all[i].default_text ? all[i].default_text : all[i].type;
+        size_t length = text ? strlen(text) : 0; /* "i32:1" is the value 1 */
+        bool is_one = length > 2 && strcmp(text + length - 2, ":1") == 0;
+        list[used++] = (tkc_named){arena_strdup(&f->arena, name),
+                                   is_one ? "1" : arena_strdup(&f->arena, text ? text : "")};
+    }
+    c->kernel.constants = list;
+}
+
+static void take_texts(Compilation *c) {
+    FrontEnd *f = &c->front;
+    Text ir = {.arena = &f->arena};
+    ir_print(c->module, &ir);
+    const KernelText texts[] = {{"ir", ir.data, ir.length},
+                                {"source", f->text, f->size},
+                                {"dump", c->dump.data, c->dump.length},
+                                {"times", c->times.data, c->times.length},
+                                {"static", c->statics.data, c->statics.length}};
+    uint32_t used = 0;
+    _Static_assert(RT_LENGTH(texts) < RT_LENGTH(c->kernel.texts), "the list ends with a NULL name");
+    for (size_t i = 0; i < RT_LENGTH(texts); i++)
+        if (texts[i].text) c->kernel.texts[used++] = texts[i];
+}
+
+static tkc_status make_kernel(Compilation *c) {
+    const Kernel *from = c->module->kernel;
+    tkc_kernel *to = &c->kernel;
+    tkc_status status = take_parameters(c);
+    if (status) return status;
+    take_constants(c);
+    take_texts(c);
+    to->name = from->name;
+    to->module = c->module;
+    to->info = (tkc_kernel_info){.struct_size = sizeof(tkc_kernel_info),
+                                 .num_warps = from->num_warps,
+                                 .num_stages = from->num_stages,
+                                 .num_ctas = from->num_ctas};
+    return TKC_OK;
+}
+
+/* ---- the entry point --------------------------------------------------------------------------
+ */
+
+static tkc_status check_list(const char *what, const tkc_named *list, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (!list || !list[i].name || !list[i].text)
+            return tkc_fail(TKC_INVALID_ARGUMENT,
+                            "tkc_compile_options.%s: entry %u of %u has no %s.", what, i, count,
+                            !list || !list[i].name ? "name" : "text");
+    return TKC_OK;
+}
+
+static tkc_status check_options(const tkc_compile_options *o) {
+    tkc_status status = check_list("types", o->types, o->type_count);
+    if (!status) status = check_list("constants", o->constants, o->constant_count);
+    if (!status) status = check_passes(o);
+    for (uint32_t i = 0; !status && i < o->include_path_count; i++)
+        if (!o->include_paths || !o->include_paths[i])
+            status = tkc_fail(TKC_INVALID_ARGUMENT,
+                              "tkc_compile_options.include_paths: entry %u of %u is NULL.", i,
+                              o->include_path_count);
+    return status;
+}
+
+/* Here the arena's guard is set: running out of memory anywhere below returns to this frame. */
+static tkc_status compile_guarded(Compilation *c, char **log) {
+    FrontEnd *f = &c->front;
+    if (setjmp(f->exhausted)) {
+        f->arena.on_exhausted = NULL;
+        return frontend_exhausted(f);
+    }
+    f->diagnostics.error_limit = c->options.error_limit;
+    f->imports.folders = c->options.include_paths;
+    f->imports.folder_count = c->options.include_path_count;
+    c->kernel.target = arena_strdup(&f->arena, c->options.target ? c->options.target : "interp");
+    tkc_status status = make_module(c, log);
+    if (!status) status = make_kernel(c);
+    f->arena.on_exhausted = NULL;
+    return status;
+}
+
+tkc_status tkc_compile(tkc_context *context, const tkc_compile_options *options,
+                       tkc_kernel **kernel, char **log) {
+    if (kernel) *kernel = NULL;
+    if (log) *log = NULL;
+    if (!context || !options || !kernel)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_compile: `%s` is NULL.",
+                        !context  ? "context"
+                        : options ? "kernel"
+                                  : "options");
+    tkc_compile_options taken = TKC_COMPILE_OPTIONS_INIT;
+    tkc_status status = rt_take_options(&taken, sizeof taken, options, "tkc_compile_options");
+    if (!status) status = check_options(&taken);
+    if (status) return status;
+
+    double start = now_ms();
+    Compilation *c = calloc(1, sizeof *c);
+    if (!c) return rt_fail_memory();
+    frontend_init(&c->front, taken.memory_limit);
+    c->options = taken;
+    c->kernel.context = context;
+    c->kernel.destroy = destroy_compilation;
+    status = compile_guarded(c, log);
+    double elapsed = now_ms() - start;
+    rt_compiled(context, &(tkc_compile_event){
+                             .struct_size = sizeof(tkc_compile_event),
+                             .status = status,
+                             .kernel = status ? taken.kernel ? taken.kernel : "" : c->kernel.name,
+                             .path = taken.path ? taken.path : "",
+                             .target = taken.target ? taken.target : "interp",
+                             .milliseconds = elapsed,
+                         });
+    if (status) {
+        destroy_compilation(&c->kernel);
+        return status;
+    }
+    memset(&c->options, 0, sizeof c->options); /* the caller's strings are no longer ours to use */
+    c->kernel.info.compile_ms = elapsed;
+    pthread_mutex_init(&c->kernel.lock, NULL);
+    rt_context_keep(context);
+    *kernel = &c->kernel;
+    return TKC_OK;
+}
