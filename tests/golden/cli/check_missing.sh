@@ -1,0 +1,1 @@
+tkc check no/such/folder

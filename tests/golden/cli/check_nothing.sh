@@ -1,0 +1,1 @@
+mkdir $TMP/empty; tkc check $TMP/empty

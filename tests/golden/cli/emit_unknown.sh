@@ -1,0 +1,1 @@
+tkc kernels/copy.tk --emit=irr

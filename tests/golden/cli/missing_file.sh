@@ -1,0 +1,1 @@
+tkc no/such/file.tk

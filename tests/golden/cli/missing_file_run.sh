@@ -1,0 +1,1 @@
+tkc run no/such/file.tk::kernel --grid 1

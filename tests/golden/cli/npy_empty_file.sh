@@ -1,0 +1,3 @@
+. ./npy.bash
+: >$TMP/x.npy
+tkc run $copy x=@$TMP/x.npy

@@ -1,0 +1,2 @@
+. ./npy.bash
+tkc run $copy x=@no/such.npy

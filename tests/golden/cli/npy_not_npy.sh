@@ -1,0 +1,3 @@
+. ./npy.bash
+echo 'hello' >$TMP/x.npy
+tkc run $copy x=@$TMP/x.npy

@@ -1,0 +1,1 @@
+tkc kernels/copy.tk -o /no/such/folder/out.tkir

@@ -1,0 +1,1 @@
+tkc kernels/copy.tk --stop-after=regalloc

@@ -1,0 +1,1 @@
+tkc run kernels/copy.tk --grid 4,0 x=ones:f32[4] out=zeros:f32[4] n=4

@@ -1,0 +1,1 @@
+tkc run kernels/copy.tk --grid 1 x=ones:f32[4] outt=zeros:f32[4] n=4

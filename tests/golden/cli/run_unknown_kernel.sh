@@ -1,0 +1,1 @@
+tkc run kernels/untyped.tk::scala --grid 1

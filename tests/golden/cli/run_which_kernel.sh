@@ -1,0 +1,1 @@
+tkc run kernels/untyped.tk --grid 1

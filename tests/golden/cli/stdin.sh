@@ -1,0 +1,1 @@
+tkc - --emit=ast < kernels/copy.tk

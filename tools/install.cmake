@@ -1,0 +1,40 @@
+# What `cmake --install` puts where: the tools, two libraries with one header each, and what other
+# builds need to find them (a CMake package `tkc` with tkc::tkc and tkc::kernels, tkc.pc).
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+# The layers in one archive: users link libtkc and need not know what it is made of.
+add_library(tkc_bundle STATIC $<TARGET_OBJECTS:tkc_compiler> $<TARGET_OBJECTS:tkc_lang>
+                              $<TARGET_OBJECTS:tkc_runtime>)
+target_link_libraries(tkc_bundle INTERFACE Threads::Threads m ${CMAKE_DL_LIBS})
+target_include_directories(tkc_bundle INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+set_target_properties(tkc_bundle PROPERTIES OUTPUT_NAME tkc EXPORT_NAME tkc
+                      ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/bundle LINKER_LANGUAGE C)
+
+add_library(tkc_kernels_bundle STATIC $<TARGET_OBJECTS:tkc_kernels>)
+target_link_libraries(tkc_kernels_bundle INTERFACE tkc_bundle)
+set_target_properties(tkc_kernels_bundle PROPERTIES OUTPUT_NAME tkc_kernels EXPORT_NAME kernels
+                      ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib/bundle LINKER_LANGUAGE C)
+
+# Installed headers lie in one folder and include each other without the layer's name.
+set(kernels_header ${CMAKE_BINARY_DIR}/include/tkc_kernels.h)
+set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+             ${CMAKE_SOURCE_DIR}/kernels/kernels.h)
+file(READ ${CMAKE_SOURCE_DIR}/kernels/kernels.h text)
+string(REPLACE "#include \"runtime/tkc.h\"" "#include <tkc.h>" text "${text}")
+file(CONFIGURE OUTPUT ${kernels_header} CONTENT "${text}" @ONLY)
+
+configure_file(${CMAKE_SOURCE_DIR}/tools/tkc.pc.in ${CMAKE_BINARY_DIR}/tkc.pc @ONLY)
+configure_package_config_file(
+  ${CMAKE_SOURCE_DIR}/tools/tkcConfig.cmake.in ${CMAKE_BINARY_DIR}/tkcConfig.cmake
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tkc)
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/tkcConfigVersion.cmake
+                                 COMPATIBILITY SameMinorVersion)
+
+install(TARGETS tkc tkbench)
+install(TARGETS tkc_bundle tkc_kernels_bundle EXPORT tkcTargets)
+install(FILES ${CMAKE_SOURCE_DIR}/runtime/tkc.h ${kernels_header} TYPE INCLUDE)
+install(EXPORT tkcTargets NAMESPACE tkc:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tkc)
+install(FILES ${CMAKE_BINARY_DIR}/tkcConfig.cmake ${CMAKE_BINARY_DIR}/tkcConfigVersion.cmake
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tkc)
+install(FILES ${CMAKE_BINARY_DIR}/tkc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
