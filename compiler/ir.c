@@ -220,6 +220,13 @@ void op_set_string(Module *m, Op *op, AttributeKey key, const char *string, uint
     set_attribute(m, op, (Attribute){.key = key, .count = length, .string = copy});
 }
 
+void op_copy_attributes(Module *m, Op *to, const Op *from) {
+    if (!from->attribute_count) return;
+    to->attributes = arena_array(m->arena, Attribute, from->attribute_count);
+    memcpy(to->attributes, from->attributes, from->attribute_count * sizeof(Attribute));
+    to->attribute_count = from->attribute_count;
+}
+
 const Attribute *op_attribute(const Op *op, AttributeKey key) {
     for (uint32_t i = 0; i < op->attribute_count; i++)
         if (op->attributes[i].key == key) return &op->attributes[i];
@@ -341,11 +348,7 @@ Op *op_clone(Builder *b, const Op *op, ValueMap *map) {
     copy->at = op->at;
     for (uint32_t i = 0; i < op->operand_count; i++)
         use_link(&copy->operands[i], mapped(map, op_operand(op, i)));
-    if (op->attribute_count) {
-        copy->attributes = arena_array(module->arena, Attribute, op->attribute_count);
-        memcpy(copy->attributes, op->attributes, op->attribute_count * sizeof(Attribute));
-        copy->attribute_count = op->attribute_count;
-    }
+    op_copy_attributes(module, copy, op);
     op_link(copy, b->region, b->before);
     for (uint32_t i = 0; i < op->region_count; i++) {
         const Region *from = op->regions[i];
@@ -370,6 +373,10 @@ bool op_has_effect(const Op *op, uint32_t flags) {
         for (const Op *o = op->regions[i]->first; o; o = o->next)
             if (op_has_effect(o, flags)) return true;
     return false;
+}
+
+bool op_is_pure(const Op *op) {
+    return op_is(op, OPF_PURE) || (op->code == OP_inline_asm && op_int(op, ATTR_pure, 0));
 }
 
 bool op_is_inside(const Op *op, const Region *region) {

@@ -204,6 +204,8 @@ void op_set_ints(Module *m, Op *op, AttributeKey key, uint32_t count, const int6
 void op_set_word(Module *m, Op *op, AttributeKey key, Word word);
 void op_set_string(Module *m, Op *op, AttributeKey key, const char *string, uint32_t length);
 
+void op_copy_attributes(Module *m, Op *to, const Op *from);
+
 const Attribute *op_attribute(const Op *op, AttributeKey key); /* NULL when absent */
 bool attribute_equal(const Attribute *a, const Attribute *b); /* floats: the same bits */
 int64_t op_int(const Op *op, AttributeKey key, int64_t otherwise);
@@ -238,6 +240,8 @@ typedef VEC(Value *) ValueMap;
 Op *op_clone(Builder *b, const Op *op, ValueMap *map);
 /* True when the op, or any op nested in it, has one of these flags. */
 bool op_has_effect(const Op *op, uint32_t flags);
+/* No effect, and the same operands give the same results: the flag, or inline_asm {pure = 1}. */
+bool op_is_pure(const Op *op);
 bool op_is_inside(const Op *op, const Region *region); /* at any depth */
 
 /* Calls `visit` for each op, outer before inner, in order. The op it is given may be removed. */
