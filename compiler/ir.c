@@ -5,6 +5,7 @@
  * live uses only and "unused" is a NULL pointer. Types are the business of rules.c.
  */
 #include "compiler/ir.h"
+#include "compiler/eval.h"
 #include "compiler/rules.h"
 
 #include <assert.h>
@@ -156,7 +157,8 @@ Value *build_constant_int(Builder *b, const Type *type, int64_t value) {
 
 Value *build_constant_float(Builder *b, const Type *type, double value) {
     assert(dtype_is_float(type_dtype(type)));
-    if (type_dtype(type) == DT_f32) value = (float)value;
+    DType dtype = type_dtype(type);
+    value = eval_double_from_bits(dtype, eval_bits_from_double(dtype, value));
     Op *op = build_constant(b, type);
     op_set_float(b->module, op, ATTR_value, value);
     return op_result(op, 0);
