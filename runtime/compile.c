@@ -39,25 +39,31 @@ static void destroy_compilation(tkc_kernel *kernel) {
 /* ---- passes -----------------------------------------------------------------------------------
  */
 
-static uint32_t pass_count(void) {
-    uint32_t count = 0;
-    while (pipeline_block[count].name) count++;
-    return count;
+/* Pass `index` of those with different names; NULL past the end. */
+static const Pass *pass_at(uint32_t index) {
+    for (const Pass *pass = pipeline_block; pass->name; pass++) {
+        const Pass *first = pipeline_block;
+        while (strcmp(first->name, pass->name) != 0) first++;
+        if (first == pass && index-- == 0) return pass;
+    }
+    return NULL;
 }
 
 const char *tkc_pass_name(uint32_t index) {
-    return index < pass_count() ? pipeline_block[index].name : NULL;
+    const Pass *pass = pass_at(index);
+    return pass ? pass->name : NULL;
 }
 
 const char *tkc_pass_about(uint32_t index) {
-    return index < pass_count() ? pipeline_block[index].about : NULL;
+    const Pass *pass = pass_at(index);
+    return pass ? pass->about : NULL;
 }
 
 static tkc_status check_pass(const char *option, const char *name, size_t length) {
     char known[256] = "";
     size_t used = 0;
-    for (uint32_t i = 0; i < pass_count(); i++) {
-        const char *pass = pipeline_block[i].name;
+    const char *pass;
+    for (uint32_t i = 0; (pass = tkc_pass_name(i)); i++) {
         if (strlen(pass) == length && memcmp(pass, name, length) == 0) return TKC_OK;
         if (used < sizeof known)
             used +=

@@ -190,14 +190,13 @@ static tkc_status fail_descr(const char *file, const char *descr) {
 /* `as` settles what raw bytes and unsigned integers stand for. */
 static tkc_status choose_dtype(const char *file, const char *descr, tkc_dtype as,
                                tkc_dtype *dtype) {
-    char plain[24];
     bool has_order = descr[0] && strchr("<>|=", descr[0]);
-    snprintf(plain, sizeof plain, "%s", has_order ? descr + 1 : descr);
+    const char *plain = has_order ? descr + 1 : descr;
     bool one_byte = strcmp(plain + (plain[0] != 0), "1") == 0;
     *dtype = TKC_NONE;
     for (size_t i = 0; i < RT_LENGTH(descrs) && !*dtype; i++)
         if (strcmp(descrs[i].descr + 1, plain) == 0) *dtype = descrs[i].dtype;
-    if (!*dtype || (has_order && descr[0] == '|' && !one_byte)) return fail_descr(file, descr);
+    if (!*dtype) return fail_descr(file, descr);
     if (descr[0] == '>' && !one_byte)
         return tkc_fail(
             TKC_BAD_NPY,

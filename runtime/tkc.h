@@ -320,7 +320,8 @@ TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, 
 /* Does now what a first launch on the device would do (loading, code generation). [any] */
 TKC_API tkc_status tkc_kernel_prepare(tkc_kernel *kernel, tkc_device *device);
 
-/* Names of the passes, in order, for dump_after and its like; NULL past the end. [any] */
+/* Names of the passes, in order of their first run, for dump_after and its like; NULL past the
+ * end. [any] */
 TKC_API const char *tkc_pass_name(uint32_t index);
 TKC_API const char *tkc_pass_about(uint32_t index);
 

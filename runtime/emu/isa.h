@@ -267,6 +267,7 @@ typedef void Shape(Decoder *decoder);
 #include "runtime/emu/isa.def"
 
 void decode_error(Decoder *d, const PtxOperand *at, const char *format, ...) PRINTF_LIKE(3, 4);
+Ref decode_guard(Decoder *d, const PtxOperand *o); /* the predicate before an instruction */
 /* Literals become 32 equal lanes. */
 Ref literal(EmuModule *module, uint64_t bits, uint32_t width);
 

@@ -302,6 +302,10 @@ static void predicate(Decoder *d, uint32_t bit) {
         push(d, register_ref(d, o, 1, false, false, true));
 }
 
+Ref decode_guard(Decoder *d, const PtxOperand *o) {
+    return register_ref(d, o, 1, false, false, true);
+}
+
 static void end(Decoder *d) {
     if (d->operand) decode_error(d, d->operand, "`%s` takes fewer operands", d->statement->opcode);
 }
