@@ -20,5 +20,5 @@ while IFS= read -r file; do
   while IFS= read -r line; do report "$file:$line: blank at the end of the line"; done \
     < <(grep -nE ' +$' "$file" | cut -d: -f1)
 done < <(find "${folders[@]}" -path tests/golden -prune -o -type f \
-  \( -name '*.[chly]' -o -name '*.def' -o -name '*.sh' -o -name 'k*/*.tk' \) -print | sort)
+  \( -name '*.[chly]' -o -name '*.def' -o -name '*.sh' -o -path 'kernels/*.tk' \) -print | sort)
 ((failed == 0))

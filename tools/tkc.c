@@ -2,7 +2,7 @@
  * each command is a file of its own. */
 #include "tools/tkc_commands.h"
 
-#include "runtime/tkc.h"
+#include <unistd.h>
 
 typedef struct Command {
     const char *name;
@@ -110,6 +110,16 @@ static ExitStatus command_help(int count, char **arguments) {
     return STATUS_USAGE;
 }
 
+/* A word that is no file but nearly a command. */
+static bool is_misspelt(const char *word) {
+    const char *names[ARRAY_LENGTH(commands)];
+    if (word[0] == '-' || strpbrk(word, "./") || access(word, F_OK) == 0) return false;
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) names[i] = commands[i].name;
+    const char *near = nearest_name(word, names, ARRAY_LENGTH(commands));
+    if (near) tool_error("there is no command or file `%s`; did you mean `tkc %s`?", word, near);
+    return near != NULL;
+}
+
 static bool wants_help(int count, char **arguments) {
     for (int i = 0; i < count && strcmp(arguments[i], "--") != 0; i++)
         if (strcmp(arguments[i], "--help") == 0 || strcmp(arguments[i], "-h") == 0) return true;
@@ -130,6 +140,7 @@ int main(int count, char **arguments) {
     if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
         return command_help(count - 2, arguments + 2);
     const Command *command = find_command(first);
+    if (!command && is_misspelt(first)) return STATUS_USAGE;
     int skipped = command ? 2 : 1;
     if (!command) command = find_command("compile");
     if (wants_help(count - skipped, arguments + skipped))

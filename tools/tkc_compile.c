@@ -86,6 +86,13 @@ static bool list_has(const char *list, const char *name) {
     return false;
 }
 
+/* A pass may stand in the pipeline twice. */
+static bool was_named(const char *const *names, uint32_t index) {
+    for (uint32_t i = 0; i < index; i++)
+        if (strcmp(names[i], names[index]) == 0) return true;
+    return false;
+}
+
 /* Complains about a name in a comma-separated list that is no pass. */
 static bool known_passes(const char *option, const char *list) {
     const char *names[64];
@@ -105,7 +112,7 @@ static bool known_passes(const char *option, const char *list) {
             tool_error("%s: there is no pass `%s`%s%s%s", option, name,
                        near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
             for (uint32_t i = 0; !near && i < count; i++)
-                tool_note("pass %s: %s", names[i], tkc_pass_about(i));
+                if (!was_named(names, i)) tool_note("pass %s: %s", names[i], tkc_pass_about(i));
             return false;
         }
         at += length + (at[length] == ',');
