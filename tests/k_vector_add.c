@@ -1,0 +1,87 @@
+/* k_vector_add.c: vector addition. One f32 addition: the result must be the rounded sum exactly. */
+#include "tests/kernel_test.h"
+
+#include <stdlib.h>
+
+static void check_length(TestDevice *device, Random *random, int64_t n, const TestLayout *layout) {
+    double *x = test_numbers(n), *y = test_numbers(n), *sum = test_numbers(n);
+    double *allowed = test_numbers(n);
+    random_fill(random, REF_F32, 1, x, n);
+    random_fill(random, REF_F32, 1, y, n);
+    for (int64_t i = 0; i < n; i++) {
+        sum[i] = (double)((float)x[i] + (float)y[i]);
+        allowed[i] = 0;
+    }
+    TestTensor tx = test_tensor(device, "x", REF_F32, 1, &n, layout, x);
+    TestTensor ty = test_tensor(device, "y", REF_F32, 1, &n, layout, y);
+    TestTensor out = test_tensor(device, "out", REF_F32, 1, &n, layout, NULL);
+    test_ok(tkck_vector_add(device->library, NULL, &tx.tensor, &ty.tensor, &out.tensor));
+    double *got = test_read(&out);
+    char what[64];
+    snprintf(what, sizeof what, "vector_add %lld on %s", (long long)n, device->name);
+    test_compare(what, n, got, sum, allowed);
+    test_free(&tx);
+    test_free(&ty);
+    test_free(&out);
+    free(x);
+    free(y);
+    free(sum);
+    free(allowed);
+    free(got);
+}
+
+static void check_lengths(TestDevice *device, Random *random) {
+    const int64_t lengths[] = {1, 2, 1023, 1024, 1025, 100000};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        check_length(device, random, lengths[i], NULL);
+    check_length(device, random, test_size(3000001, 50001), NULL);
+    check_length(device, random, 0, NULL);
+}
+
+static void check_unaligned(TestDevice *device, Random *random) {
+    check_length(device, random, 5000, &(TestLayout){.start = 3, .gap = 5});
+}
+
+/* What the host refuses, and that it says which tensor is meant. */
+static void check_refusals(TestDevice *device, Random *random) {
+    (void)random;
+    const int64_t n = 8, m = 9;
+    TestTensor x = test_tensor(device, "x", REF_F32, 1, &n, NULL, NULL);
+    TestTensor y = test_tensor(device, "y", REF_F32, 1, &m, NULL, NULL);
+    TestTensor h = test_tensor(device, "h", REF_F16, 1, &n, NULL, NULL);
+    tkc_status status = tkck_vector_add(device->library, NULL, &x.tensor, &y.tensor, &x.tensor);
+    ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(tkc_last_error(), "y: "));
+    status = tkck_vector_add(device->library, NULL, &x.tensor, &x.tensor, &h.tensor);
+    ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(tkc_last_error(), "out has dtype f16"));
+    test_free(&x);
+    test_free(&y);
+    test_free(&h);
+}
+
+START_TEST(lengths) {
+    test_on_each_device(check_lengths);
+}
+END_TEST
+
+START_TEST(unaligned) {
+    test_on_each_device(check_unaligned);
+}
+END_TEST
+
+START_TEST(refusals) {
+    test_on_each_device(check_refusals);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("vector_add");
+    TCase *tests = tcase_create("vector_add");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, lengths);
+    tcase_add_test(tests, unaligned);
+    tcase_add_test(tests, refusals);
+    suite_add_tcase(suite, tests);
+    return test_main(suite);
+}
