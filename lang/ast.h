@@ -56,7 +56,8 @@ typedef enum NodeKind {
     NODE_FOR_CLAUSE, /* for left in right if items... */
     NODE_NAMED,     /* (left := right) */
     /* statements ------------------------------------------------------------------------ */
-    NODE_ASSIGN,    /* left = right; a = b = c: `items` are the targets, in order, and right */
+    NODE_ASSIGN,    /* left = right; a = b = c: left is NULL, `items` are the targets, in order,
+                       and right is c */
     NODE_ANNOTATED, /* left: annotation = right (right may be NULL) */
     NODE_AUGMENTED, /* left op= right */
     NODE_EXPRESSION,/* left */
@@ -77,7 +78,7 @@ typedef enum NodeKind {
     NODE_ALIAS,     /* name (dotted for a plain import), alias or NULL */
     NODE_FUNCTION,  /* name, parameters, annotation (of the result), body, decorators */
     NODE_PARAMETER, /* name, annotation, left = default; op MUL: *name, op POW: **name; a bare `*`
-                       has name NULL; keyword_only */
+                       has name NULL; keyword_only. (A `/` is checked and dropped.) */
     NODE_CLASS,     /* name, items = bases, body: as far as it could be parsed; used for constants
                        and named tuples at file level */
     NODE_KIND_COUNT
@@ -91,8 +92,8 @@ struct Node {
     NodeKind kind;
     Operator op;
     Span span;     /* the whole node; its first line when it has several */
-    Span op_span;  /* BINARY, COMPARISON, AUGMENTED: the operator; CALL, ATTRIBUTE, KEYWORD: the
-                      name */
+    Span op_span;  /* BINARY, UNARY, COMPARISON, AUGMENTED: the operator; CALL, ATTRIBUTE, KEYWORD,
+                      PARAMETER, FUNCTION, CLASS: the name */
     Node *next;    /* in a list */
 
     const char *name; /* interned */
@@ -108,19 +109,23 @@ struct Node {
     const char *string; /* NUL-terminated, but may hold NULs: use string_length */
     uint32_t string_length;
     bool is_from, keyword_only, parenthesized;
+    uint16_t height;  /* levels of nodes below and with this one; at most MAX_HEIGHT */
+    uint16_t nesting; /* the same, not counting along chains (a + b + c, a.b.c, elif) */
 };
 
 /* What a file defines at its top level. Statements that no kernel can need (host code) are
- * skipped unread; the bodies of top-level `if`, `else`, `try`, `except`, `with` are looked into,
- * as if they stood at the top. Order is that of the file. */
+ * skipped unread; the bodies of top-level `if`, `else`, `try`, `except`, `with`, `for` and `while`
+ * are looked into, as if they stood at the top. Jit functions inside classes and inside other
+ * functions are found too (`nested`). Order is that of the file, the outer one first. */
 typedef enum ItemKind {
     ITEM_FUNCTION, /* def with a `jit` decorator: @triton.jit, @jit, @triton.jit(...), also below
                       @triton.autotune(...), @triton.heuristics(...); in a .tk file @jit and
                       @triton.jit alike */
     ITEM_HELPER,   /* any other def at top level: usable only where its body can be evaluated at
                       compile time (constexpr functions), parsed on demand */
-    ITEM_CONSTANT, /* name = expression, name: annotation = expression; a, b = ... gives one item
-                      with name NULL */
+    ITEM_CONSTANT, /* name = expression, name: annotation = expression, name += expression (the
+                      node is ASSIGN, ANNOTATED or AUGMENTED); a = b = ... and a, b = ... give one
+                      item with name NULL */
     ITEM_IMPORT,
     ITEM_CLASS
 } ItemKind;
@@ -130,10 +135,12 @@ struct Item {
     ItemKind kind;
     const char *name; /* interned; NULL: an import, or a tuple assignment */
     Span span;        /* of the name, or the first line */
-    Node *node;       /* NULL: could not be parsed; `error` says why */
+    Node *node;       /* NULL: has a syntax error somewhere; `error` is the first one. The nodes of
+                       * jit methods are in the body of their class too. */
     Diagnostic *error; /* kept, not reported: only a use of the item makes it an error. For a
                         * ITEM_FUNCTION it is reported at once. */
     bool conditional; /* inside a top-level if / try */
+    bool nested;      /* ITEM_FUNCTION inside a class or a function */
     Item *next;
 };
 
@@ -145,9 +152,13 @@ typedef struct File {
 } File;
 
 /* Parses a source. Always returns a file; what could not be read is in `diagnostics`, several
- * errors a run. Any bytes are accepted as input. No recursion deeper than MAX_NESTING: deeper
- * nesting is an error. */
-enum { MAX_NESTING = 200 };
+ * errors a run. Any bytes are accepted as input.
+ *
+ * More than MAX_NESTING brackets, blocks, operators inside each other are an error. Chains (1 + 1
+ * + 1 ..., a.b.c ..., elif elif ...) are deep trees too, without being nested: no tree is higher
+ * than MAX_HEIGHT, all counted, so a function that calls itself for each child is safe. Lists
+ * (`next`) may have any length: walk them in a loop. */
+enum { MAX_NESTING = 200, MAX_HEIGHT = 1000 };
 File *parse_file(Arena *arena, Names *names, Sources *sources, Diagnostics *diagnostics,
                  uint32_t source);
 /* One expression, e.g. from a -D option. NULL and a message when it is none. */

@@ -6,9 +6,9 @@
  *   layout.c    brackets, NEWLINE, INDENT, DEDENT; closes brackets that were left open
  *   items.c     what the top level defines: finds the ranges of tokens worth parsing
  *   parse.y     the grammar, run on one range at a time
- *   syntax.c    what a syntax error is called; node constructors and their checks
+ *   syntax.c    what a syntax error is called
  *   literal.c   values of numbers, strings and f-strings
- *   ast.c       the dump
+ *   ast.c       making nodes, and the checks the grammar leaves; the dump
  *
  * A piece of text that is no token becomes an ERROR token that carries its message. It is only
  * reported when the grammar meets it, so that host code may hold anything.
@@ -55,6 +55,7 @@ typedef struct Scan {
     bool fresh;          /* no token yet on this line */
     uint32_t junk;       /* bytes that cannot be text, outside strings and comments */
     uint32_t junk_at;    /* the first of them */
+    uint32_t open_string; /* 1 + index of the token of a long string that is never closed, or 0 */
 } Scan;
 
 /* A source with more junk than this is no text; scanning stops. */
@@ -101,6 +102,7 @@ typedef struct Parser {
     Diagnostic *first_error; /* of this range */
     bool stopped;            /* nested too deep: no more messages, no more tokens */
     uint32_t as_seen, as_used; /* `x as y` in parentheses, and those that a `with` took */
+    Span as_span;              /* the latest of them */
     uint32_t format_depth;     /* f-strings around this one */
 } Parser;
 
@@ -123,15 +125,18 @@ void parse_error(Parser *parser, Span span, const char *format, ...) PRINTF_LIKE
 void parse_note(Parser *parser, Span span, const char *format, ...) PRINTF_LIKE(3, 4);
 /* A syntax error at `token`. `expected` says what the grammar would take, or is NULL. */
 typedef struct Expected {
-    bool colon, closer, expression, name, else_word, in_word, import_word, line_end, comma;
+    bool expression, name, colon, comma, closer, else_word, in_word, import_word;
 } Expected;
 void parse_unexpected(Parser *parser, const Token *token, const Expected *expected);
 void parse_too_deep(Parser *parser, Span span);
 
-/* ---- nodes (syntax.c) -------------------------------------------------------------------- */
+/* A block is missing below the line of `colon`. */
+void parse_missing_block(Parser *parser, const Token *colon);
+
+/* ---- nodes (ast.c) ----------------------------------------------------------------------- */
 
 Node *node_new(Parser *parser, NodeKind kind, Place place);
-/* To be called once when all fields of a node are set: measures it. Returns the node. */
+/* To be called once, when all fields of a node are set: measures it. Returns the node. */
 Node *node_close(Parser *parser, Node *node);
 Node *node_of(Parser *parser, NodeKind kind, Place place, Node *left, Node *right);
 Node *node_operator(Parser *parser, NodeKind kind, Place place, Operator op, Place op_place,
@@ -144,13 +149,23 @@ void list_add(NodeList *list, Node *node);
 
 Node *make_number(Parser *parser, Place place);  /* literal.c: INT or FLOAT */
 Node *make_strings(Parser *parser, Place place); /* literal.c: adjacent string literals */
+Node *make_sequence(Parser *parser, Place place, NodeList items); /* one item: itself */
 Node *make_call(Parser *parser, Place place, Node *callee, NodeList arguments);
+Node *make_slice(Parser *parser, Place place, Node *lower, Node *upper, Node *step);
+Node *make_comprehension(Parser *parser, Place place, const char *kind, Node *element,
+                         NodeList clauses);
 Node *make_assign(Parser *parser, Place place, NodeList targets, Node *value);
+Node *make_annotated(Parser *parser, Place place, Node *target, Node *type, Node *value);
+Node *make_if(Parser *parser, Place place, Node *condition, NodeList body, NodeList orelse);
 Node *make_with(Parser *parser, Place place, NodeList items, Node *body);
-Node *make_for(Parser *parser, Place place, Node *target, Node *over, Node *body, Node *orelse);
+Node *make_parameter(Parser *parser, Place place, Operator star, const Token *name,
+                     Node *annotation, Node *value);
+Node *make_from(Parser *parser, Place place, Place dots, Place module, NodeList names);
+Node *make_alias(Parser *parser, Place place, Place name, const Token *alias);
 
-/* Reports what may not be assigned to, deleted, or stand alone. */
+/* Reports what may not be assigned to (deleted, ...). */
 void check_target(Parser *parser, const Node *node, const char *verb);
-void check_parameters(Parser *parser, const Node *parameters);
+/* Reports parameters in an order that is none. Returns them without the `/` mark. */
+Node *check_parameters(Parser *parser, Node *parameters);
 
 #endif
