@@ -295,12 +295,22 @@ static ExitStatus choose_kernels(Job *job, TextList *kernels) {
 /* A -D that no kernel knows is a slip of the keyboard. */
 static bool check_constants(Job *job, const TextList *kernels) {
     for (uint32_t i = 0; i < job->constants.length; i++) {
+        const char *name = job->constants.data[i].name, *names[64];
+        tkc_source_parameter parameter;
+        uint32_t count = 0;
         bool known = false;
         for (uint32_t j = 0; j < kernels->count; j++)
-            known |= has_parameter(job, kernels->items[j], job->constants.data[i].name);
+            for (uint32_t k = 0; count < ARRAY_LENGTH(names) &&
+                                 source_parameter(job->source, kernels->items[j], k, &parameter);
+                 k++) {
+                known |= strcmp(parameter.name, name) == 0;
+                names[count++] = arena_strdup(job->arena, parameter.name);
+            }
         if (known) continue;
-        tool_error("-D %s: no parameter has that name", job->constants.data[i].name);
-        for (uint32_t j = 0; j < kernels->count; j++)
+        const char *near = nearest_name(name, names, count);
+        tool_error("-D %s: no parameter has that name%s%s%s", name, near ? "; did you mean `" : "",
+                   near ? near : "", near ? "`?" : "");
+        for (uint32_t j = 0; j < kernels->count && !near; j++)
             source_describe(job->source, kernels->items[j]);
         return false;
     }

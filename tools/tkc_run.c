@@ -102,7 +102,7 @@ static Given *find_given(Run *run, const char *name) {
 static ExitStatus parse_values(Run *run, const TextList *others) {
     run->given = arena_array(run->arena, Given, others->count + TKC_MAX_RANK);
     for (uint32_t i = 1; i < others->count; i++) {
-        Given given;
+        Given given = {.array = TKC_ARRAY_INIT};
         ExitStatus status = value_parse(run->arena, others->items[i], run->options->seed, &given);
         bool twice = status == STATUS_DONE && find_given(run, given.name);
         if (twice) tool_error("`%s` is given twice", given.name);
