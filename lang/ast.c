@@ -48,13 +48,7 @@ Node *node_close(Parser *parser, Node *node) {
     measure(node, node->orelse, node->orelse && !node->orelse->next);
     measure(node, node->parameters, false);
     measure(node, node->annotation, false);
-    if (node->nesting > MAX_NESTING) {
-        parse_too_deep(parser, node->span);
-    } else if (node->height > MAX_HEIGHT) {
-        parse_error(parser, node->span, "this is a chain of more than %d links; split it",
-                    MAX_HEIGHT);
-        parser->stopped = true;
-    }
+    parse_check_depth(parser, node);
     return node;
 }
 

@@ -78,6 +78,11 @@ static void add_error(Layout *l, const Token *at, const char *message) {
     vec_push(l->arena, &l->out, error);
 }
 
+static void add_deep(Layout *l, const Token *at) {
+    add_error(l, at, NULL); /* the parser knows the message */
+    l->out.data[l->out.length - 1].flags |= TOKEN_DEEP;
+}
+
 static void end_line(Layout *l, const Token *newline) {
     uint32_t n = l->out.length;
     if (n == 0) return;
@@ -112,7 +117,7 @@ static void indent_line(Layout *l, const Token *t) {
     Indent top = l->indents[l->level];
     if (now.column > top.column) {
         if (l->level == MAX_NESTING) {
-            add_error(l, t, "nested deeper than 200 levels");
+            add_deep(l, t);
             return;
         }
         l->indents[++l->level] = now;
@@ -120,13 +125,14 @@ static void indent_line(Layout *l, const Token *t) {
         if (now.narrow <= top.narrow) add_error(l, t, mixed);
         return;
     }
-    while (now.column < l->indents[l->level].column) {
+    while (l->level > 0 && now.column <= l->indents[l->level - 1].column) {
         l->level--;
         add_mark(l, T_DEDENT, t);
     }
     top = l->indents[l->level];
-    if (now.column != top.column) {
+    if (now.column != top.column) { /* between two blocks: the inner one goes on, at this column */
         add_error(l, t, "this line is indented like no block around it");
+        l->indents[l->level] = now;
     } else if (now.narrow != top.narrow) {
         add_error(l, t, mixed);
     }
@@ -138,7 +144,7 @@ static void open_bracket(Layout *l, uint32_t raw) {
     Bracket bracket = {l->out.length, raw};
     vec_push(l->arena, &l->brackets, bracket);
     if (l->brackets.length == MAX_NESTING + 1)
-        add_error(l, &l->raw[raw], "nested deeper than 200 levels");
+        add_deep(l, &l->raw[raw]);
     else
         vec_push(l->arena, &l->out, l->raw[raw]);
 }

@@ -291,7 +291,7 @@ suite:
     ':' simple_line { $$ = $2; }
   | ':' NEWLINE INDENT statements DEDENT { $$ = $4; }
   | ':' NEWLINE %prec MISSING {
-        parse_missing_block(parser, @1.first);
+        parse_missing_block(parser, @NEWLINE.first);
         $$ = (NodeList){0};
     }
   ;
@@ -695,7 +695,7 @@ static int lang_yylex(YYSTYPE *value, Place *place, Parser *parser) {
 /* Only called when the stack is full. */
 static void lang_yyerror(Place *place, Parser *parser, const char *message) {
     (void)message;
-    parse_too_deep(parser, token_span(parser, place->first));
+    parse_overflow(parser, place->first);
 }
 
 static int yyreport_syntax_error(const yypcontext_t *context, Parser *parser) {

@@ -21,8 +21,9 @@
 /* ---- tokens ------------------------------------------------------------------------------ */
 
 enum {
-    TOKEN_FIRST = 1,   /* first on its line */
-    TOKEN_UNCLOSED = 2 /* a bracket that is never closed */
+    TOKEN_FIRST = 1,    /* first on its line */
+    TOKEN_UNCLOSED = 2, /* a bracket that is never closed */
+    TOKEN_DEEP = 4      /* ERROR: a bracket or block nested too deep */
 };
 
 typedef struct Token {
@@ -129,9 +130,12 @@ typedef struct Expected {
 } Expected;
 void parse_unexpected(Parser *parser, const Token *token, const Expected *expected);
 void parse_too_deep(Parser *parser, Span span);
+void parse_check_depth(Parser *parser, const Node *node); /* MAX_NESTING, MAX_HEIGHT */
 
-/* A block is missing below the line of `colon`. */
-void parse_missing_block(Parser *parser, const Token *colon);
+/* A block is missing below the line that `newline` ends. */
+void parse_missing_block(Parser *parser, const Token *newline);
+/* The grammar's stack is full at `token`. */
+void parse_overflow(Parser *parser, const Token *token);
 
 /* ---- nodes (ast.c) ----------------------------------------------------------------------- */
 

@@ -73,14 +73,44 @@ void parse_too_deep(Parser *parser, Span span) {
     parser->stopped = true;
 }
 
-void parse_missing_block(Parser *parser, const Token *colon) {
-    const Token *t = colon;
+static const Token *line_start(const Parser *parser, const Token *t) {
     while (t > parser->tokens && t[-1].kind != T_NEWLINE && t[-1].kind != T_INDENT &&
            t[-1].kind != T_DEDENT)
         t--;
+    return t;
+}
+
+void parse_missing_block(Parser *parser, const Token *newline) {
+    const Token *next = newline + 1;
+    if (next < parser->tokens + parser->count && (next->flags & TOKEN_DEEP)) {
+        parse_too_deep(parser, token_span(parser, next));
+        return;
+    }
+    const Token *t = line_start(parser, newline);
     parse_error(parser, token_span(parser, t),
                 "the lines below this `%s` must be indented (a block needs at least `pass`)",
                 token_text(parser, t));
+}
+
+static void too_long_chain(Parser *parser, Span span) {
+    parse_error(parser, span, "this is a chain of more than %d links; split it", MAX_HEIGHT);
+    parser->stopped = true;
+}
+
+void parse_check_depth(Parser *parser, const Node *node) {
+    if (node->nesting > MAX_NESTING)
+        parse_too_deep(parser, node->span);
+    else if (node->height > MAX_HEIGHT)
+        too_long_chain(parser, node->span);
+}
+
+void parse_overflow(Parser *parser, const Token *token) {
+    bool ended = token == &parser->end;
+    const Token *t = ended ? parser->tokens + parser->count : token;
+    if (line_start(parser, t)->kind == T_ELIF)
+        too_long_chain(parser, token_span(parser, token));
+    else
+        parse_too_deep(parser, token_span(parser, token));
 }
 
 /* ---- what tokens are --------------------------------------------------------------------- */
@@ -171,7 +201,13 @@ static const char *found(const Line *line) {
 
 static bool broken_token(const Line *line) {
     if (line->token->kind != T_ERROR) return false;
-    parse_error(line->parser, token_span(line->parser, line->token), "%s", line->token->message);
+    Span span = token_span(line->parser, line->token);
+    if (!(line->token->flags & TOKEN_DEEP)) {
+        parse_error(line->parser, span, "%s", line->token->message);
+        return true;
+    }
+    parse_too_deep(line->parser, span);
+    line->parser->stopped = !line->open; /* the lines behind a bracket can be read */
     return true;
 }
 
@@ -237,7 +273,9 @@ static bool misplaced_keyword(const Line *line) {
         return true;
     default: break;
     }
-    if (!is_keyword(t->kind) || !line->expected->name || line->expected->expression) return false;
+    if (!is_keyword(t->kind) || begins_operand(t->kind) || is_operator(t->kind)) return false;
+    bool inside = line->open && (line->previous == line->open || line->previous->kind == ',');
+    if (!inside && (!line->expected->name || line->expected->expression)) return false;
     parse_error(parser, span, "`%s` is a keyword and cannot be a name", text);
     return true;
 }
@@ -251,7 +289,7 @@ static bool missing_word(const Line *line) {
         if (inner) word = "`else`: an `if` inside an expression has two sides, `a if x else b`";
     }
     if (line->expected->in_word) word = "`in`";
-    if (line->expected->import_word) word = "`import`";
+    if (line->expected->import_word && line->first->kind == T_FROM) word = "`import`";
     if (!word) return false;
     parse_error(line->parser, missing_span(line), "expected %s", word);
     return true;
@@ -269,6 +307,10 @@ static bool missing_operator(const Line *line) {
         parse_error(parser, span, "expected `,` or an operator between `%s` and `%s`", before, text);
     } else if (line->header && !line->colon && line->expected->colon) {
         parse_error(parser, span, "expected `:` or an operator before `%s`", text);
+    } else if (parser->format_depth) {
+        parse_error(parser, span, "expected an operator before `%s`", text);
+    } else if (line->first->kind == T_FROM || line->first->kind == T_IMPORT) {
+        parse_error(parser, span, "expected `,` before `%s`", text);
     } else if (previous == line->first && strcmp(before, "print") == 0) {
         parse_error(parser, span, "`print` is a function: its arguments stand in parentheses");
     } else {
@@ -280,7 +322,10 @@ static bool missing_operator(const Line *line) {
 static bool missing_operand(const Line *line) {
     Parser *parser = line->parser;
     const Token *previous = line->previous;
-    if (!line->expected->expression) return false;
+    uint16_t kind = line->token->kind;
+    bool gap = previous && line->open && (previous == line->open || previous->kind == ',') &&
+               (kind == ',' || kind == ')' || kind == ']' || kind == '}'); /* (, [] */
+    if (!gap && (!line->expected->expression || kind == ';')) return false;
     if (!previous || !is_operator(previous->kind)) {
         parse_error(parser, missing_span(line), "expected an expression, but %s", found(line));
         return true;
@@ -305,7 +350,7 @@ static void anything_else(const Line *line) {
         wanted = line->open->kind == '('   ? "`,` or `)`"
                  : line->open->kind == '[' ? "`,` or `]`"
                                            : "`,` or `}`";
-    else if (expected->name)
+    else if (expected->name && line->token->kind != ';')
         wanted = "a name";
     if (wanted)
         parse_error(parser, missing_span(line), "expected %s, but %s", wanted, found(line));
