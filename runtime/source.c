@@ -146,5 +146,5 @@ const char *tkc_source_ast(tkc_source *source, size_t *size) {
         ast_print(source->file, &source->ast);
     }
     if (size) *size = source->ast.length;
-    return source->ast.data;
+    return source->ast.data ? source->ast.data : ""; /* a file without any item */
 }
