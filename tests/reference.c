@@ -160,34 +160,50 @@ void reference_parallel(int64_t n, void (*work)(void *context, int64_t i), void 
 
 /* ---- C += A B ------------------------------------------------------------------------------ */
 
-typedef double Four __attribute__((vector_size(32), aligned(8)));
+typedef double Two __attribute__((vector_size(16), aligned(8)));
 
-enum { TILE_M = 4, TILE_N = 8 };
+enum { TILE_M = 4, TILE_N = 4 };
 
-/* One TILE_M x TILE_N piece, held in registers. */
-static void gemm_tile(int64_t k, const double *a, int64_t a_row, int64_t a_column, const double *b,
-                      int64_t b_row, double *c, int64_t c_row) {
-    Four sum[TILE_M][2] = {0};
-    for (int64_t p = 0; p < k; p++) {
-        Four b0 = *(const Four *)(b + p * b_row), b1 = *(const Four *)(b + p * b_row + 4);
+/* One TILE_M x TILE_N piece of C, held in registers. a: k x TILE_M and b: k x TILE_N, dense. */
+static void gemm_tile(int64_t k, const double *a, const double *b, double *c, int64_t c_row) {
+    Two sum[TILE_M][2] = {0};
+    for (int64_t p = 0; p < k; p++, a += TILE_M, b += TILE_N) {
+        Two b0 = *(const Two *)b, b1 = *(const Two *)(b + 2);
+#pragma GCC unroll 4
         for (int i = 0; i < TILE_M; i++) {
-            double x = a[i * a_row + p * a_column];
+            Two x = {a[i], a[i]};
             sum[i][0] += x * b0;
             sum[i][1] += x * b1;
         }
     }
+#pragma GCC unroll 4
     for (int i = 0; i < TILE_M; i++) {
-        *(Four *)(c + i * c_row) += sum[i][0];
-        *(Four *)(c + i * c_row + 4) += sum[i][1];
+        *(Two *)(c + i * c_row) += sum[i][0];
+        *(Two *)(c + i * c_row + 2) += sum[i][1];
     }
+}
+
+/* Copies `width` columns of a matrix, k rows, side by side. */
+static void pack(int64_t k, int width, const double *from, int64_t row, int64_t column,
+                 double *to) {
+    for (int64_t p = 0; p < k; p++)
+        for (int i = 0; i < width; i++) *to++ = from[p * row + i * column];
 }
 
 void reference_gemm(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_row,
                     int64_t a_column, const double *b, int64_t b_row, double *c, int64_t c_row) {
     int64_t whole_m = m - m % TILE_M, whole_n = n - n % TILE_N;
-    for (int64_t j = 0; j < whole_n; j += TILE_N)
+    double *packed = malloc((size_t)((whole_m + TILE_N) * k + 1) * sizeof *packed);
+    double *panel = packed + whole_m * k;
+    for (int64_t i = 0; i < whole_m; i += TILE_M)
+        pack(k, TILE_M, a + i * a_row, a_column, a_row, packed + i * k);
+    for (int64_t j = 0; j < whole_n; j += TILE_N) {
+        pack(k, TILE_N, b + j, b_row, 1, panel);
         for (int64_t i = 0; i < whole_m; i += TILE_M)
-            gemm_tile(k, a + i * a_row, a_row, a_column, b + j, b_row, c + i * c_row + j, c_row);
+            gemm_tile(k, packed + i * k, panel, c + i * c_row + j, c_row);
+    }
+    free(packed);
+    /* the rows and columns that fill no tile */
     for (int64_t i = 0; i < m; i++)
         for (int64_t p = 0; p < k; p++) {
             double x = a[i * a_row + p * a_column];
