@@ -191,8 +191,8 @@ static void check_kernel(Verifier *v, const Kernel *kernel) {
     }
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const Parameter *p = &kernel->parameters[i];
-        if (!p->name)
-            report(v, NULL, "parameter %u has no name", i);
+        if (!is_name(p->name))
+            report(v, NULL, "parameter %u has no proper name", i);
         else if (p->type != kernel->body->arguments[i]->type || type_is_block(p->type))
             report(v, NULL, "parameter `%s` must be a scalar or a pointer", p->name);
         else if (p->divisibility < 1)
