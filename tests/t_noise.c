@@ -111,10 +111,10 @@ static void feed_files(const char *pattern, bool (*feed)(const char *, size_t, c
         for (uint32_t changes = below(round / 8 % 8 + 1); changes > 0; changes--) mutate(&bytes);
         bool good = feed(bytes.data, bytes.size, why);
         if (!good) {
-            FILE *kept = fopen("noise-failed.txt", "wb");
+            FILE *kept = fopen("/tmp/tkc-noise-failed", "wb");
             if (kept) fwrite(bytes.data, 1, bytes.size, kept), fclose(kept);
         }
-        ck_assert_msg(good, "seed %llu, round %u (see noise-failed.txt): %s",
+        ck_assert_msg(good, "seed %llu, round %u (see /tmp/tkc-noise-failed): %s",
                       (unsigned long long)seed, round, why);
         free(bytes.data);
     }
