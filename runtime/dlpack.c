@@ -125,7 +125,7 @@ tkc_status rt_take_dltensor(const ArgumentPlace *place, const tkc_device *device
         return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the DLTensor holds %s, not %s.", place->text,
                         type_name(tensor->dtype, text, sizeof text),
                         wanted ? tkc_dtype_name(wanted) : "64-bit addresses");
-    uint64_t extent;
+    uint64_t extent = 0;
     tkc_status status = extent_of(place, tensor, &extent);
     if (status) return status;
     if (!tensor->data && extent)
