@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <tkc.h>
 
-static const char text[] = "@triton.jit\n"
+static const char text[] = "import triton\n"
+                           "import triton.language as tl\n"
+                           "@triton.jit\n"
                            "def add(x: '*fp32', n: 'i32', BLOCK: tl.constexpr = 64):\n"
                            "    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\n"
                            "    tl.store(x + i, tl.load(x + i, mask=i < n) + 1.5, mask=i < n)\n";
