@@ -105,7 +105,8 @@ static void merge_scopes(Lower *l, const Node *n, Value *condition, Branch *bran
         if (!b || a->lost || b->lost) {
             if (before && !before->lost && !(a->lost || (b && b->lost))) continue;
             Binding lost = *(a->lost || !b ? a : b);
-            lost.lost = true;
+            lost.lost = condition || !l->checking;
+            if (!lost.lost) lost.value = val_unknown();
             if (before)
                 *before = lost;
             else
@@ -124,7 +125,9 @@ static void merge_scopes(Lower *l, const Node *n, Value *condition, Branch *bran
         if (fit == FIT_TYPES) {
             report_branches(l, n, a->name, a->value, b->value);
         } else if (fit == FIT_KINDS) { /* only an error when it is used */
-            Binding lost = {.name = a->name, .value = b->value, .lost = true};
+            Binding lost = {.name = a->name, .value = b->value};
+            lost.lost = condition || !l->checking;
+            if (!lost.lost) lost.value = val_unknown();
             if (before)
                 *before = lost;
             else
@@ -136,7 +139,8 @@ static void merge_scopes(Lower *l, const Node *n, Value *condition, Branch *bran
     for (uint32_t i = 0; i < branches[1].scope->bindings.length; i++) { /* only in the else side */
         Binding b = branches[1].scope->bindings.data[i];
         if (scope_find(branches[0].scope, b.name) || scope_find(scope, b.name)) continue;
-        b.lost = true;
+        b.lost = condition || !l->checking;
+        if (!b.lost) b.value = val_unknown();
         vec_push(l->arena, &scope->bindings, b);
     }
     bool failed = l->diagnostics->errors != errors || !condition;
@@ -193,14 +197,19 @@ Flow lower_if(Lower *l, const Node *n, const Rest *rest) {
         condition = NULL;
     }
     bool returns = if_returns(n);
-    if (returns && (l->frame->loop_depth || l->frame->unroll_depth)) {
+    if (returns && !condition && l->checking) {
+        returns = false; /* perhaps a constant: either way */
+    } else if (returns && (l->frame->loop_depth || l->frame->unroll_depth)) {
         fail(l, n->span, "`return` below a run-time `if` inside a loop");
         note(l, n->span, "compute the result with tl.where, or guard the work with `if` instead");
         returns = false;
     }
     Location at = l->build.at;
+    bool perhaps_constant = !condition && l->checking;
+    l->uncertain += perhaps_constant;
     Branch branches[2] = {lower_branch(l, n->body, l->frame->scope, returns, rest),
                           lower_branch(l, n->orelse, l->frame->scope, returns, rest)};
+    l->uncertain -= perhaps_constant;
     l->build.at = at;
     if (returns) return merge_returns(l, n, condition, branches);
     merge_scopes(l, n, condition, branches);

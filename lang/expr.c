@@ -105,8 +105,8 @@ static Val pointer_attribute(Lower *l, Val of, const char *name, const Node *nod
                                    : val_tensor(name[1] == 'h' ? p->shape[i] : p->strides[i]);
         return val_tuple(items, p->rank);
     }
-    const Builtin *b = builtin_find("descriptor", name);
-    if (!b) b = builtin_method(name);
+    bool descriptor = of.kind == VAL_DESCRIPTOR;
+    const Builtin *b = descriptor ? builtin_find("descriptor", name) : builtin_method(name);
     if (b) return bound(l, (Val){.kind = VAL_BUILTIN, .builtin = b}, of);
     return fail(l, node->op_span, "%s has no attribute `%s`", describe(l, of), name);
 }

@@ -163,8 +163,9 @@ static void bind_after(Lower *l, Scope *before, Scope *inner, Loop *loop, Value 
         Binding *outer = scope_find(before, b.name);
         if (outer && !outer->lost) continue;
         if (outer) continue;
-        b.lost = !val_is_constant(b.value) || val_is_number(b.value);
-        if (val_is_silent(b.value)) b.lost = false;
+        b.lost = !l->checking && !val_is_silent(b.value) &&
+                 (!val_is_constant(b.value) || val_is_number(b.value));
+        if (l->checking) b.value = val_unknown();
         vec_push(l->arena, &before->bindings, b);
     }
 }
@@ -301,6 +302,20 @@ static void lower_range_loop(Lower *l, const Node *n, Val range) {
     bind_after(l, before, inner, &loop, results.data);
 }
 
+/* Checking: a loop that is unrolled an unknown number of times. */
+static void lower_unknown_loop(Lower *l, const Node *n) {
+    NameList names = {0};
+    assigned_names(l, n->body, &names);
+    for (uint32_t i = 0; i < names.length; i++) {
+        Binding *b = scope_find(l->frame->scope, names.data[i]);
+        if (b) b->value = val_unknown();
+    }
+    lower_assign(l, n->left, val_unknown(), n);
+    l->uncertain++;
+    lower_statements(l, n->body, NULL);
+    l->uncertain--;
+}
+
 Flow lower_for(Lower *l, const Node *n) {
     Val iterable = lower_expression(l, n->right);
     l->build.at = here(l, n->span);
@@ -313,6 +328,8 @@ Flow lower_for(Lower *l, const Node *n) {
         for (int i = 0; iterable.kind == VAL_RANGE && i < 3; i++)
             unknown |= iterable.items[i].kind == VAL_UNKNOWN;
         if (!unknown) return lower_unrolled(l, n, iterable);
+        lower_unknown_loop(l, n);
+        return FLOW_ON;
     }
     if (iterable.kind == VAL_UNKNOWN) {
         Val *items = arena_array(l->arena, Val, RANGE_ITEMS);

@@ -164,6 +164,7 @@ struct Lower {
     Frame *frame;
     FileScope *files, *std;
     bool checking;       /* tkc check: unknown types are allowed */
+    uint32_t uncertain;  /* checking: below a condition that may be a constant */
     bool gave_up;        /* an error after which everything would be noise */
     uint32_t steps;      /* statements lowered, to stop runaway unrolling */
     uint32_t call_depth;

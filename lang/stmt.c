@@ -118,7 +118,7 @@ static void lower_augmented(Lower *l, const Node *n) {
 
 static Flow lower_return(Lower *l, const Node *n) {
     Val v = n->left ? lower_expression(l, n->left) : val_none();
-    if (l->frame->loop_depth) {
+    if (l->frame->loop_depth && !l->uncertain) {
         fail(l, n->span, "`return` inside a run-time loop");
         note(l, n->span, "carry the result in a variable and return it after the loop");
         return FLOW_ON;
@@ -141,6 +141,7 @@ static void lower_assert(Lower *l, const Node *n) {
 
 static void lower_raise(Lower *l, const Node *n) {
     const char *text = "";
+    if (l->uncertain) return;
     if (n->left && n->left->kind == NODE_CALL && n->left->items) {
         Val v = lower_expression(l, n->left->items);
         if (v.kind == VAL_STRING) text = arena_printf(l->arena, ": %s", v.string);

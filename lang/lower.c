@@ -1,0 +1,515 @@
+/* lower.c: from a kernel's syntax tree to a module: which parameters are constants and which have
+ * what type, then the body.
+ */
+#include "lang/lower_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- finding the kernel ---------------------------------------------------------------------- */
+
+uint32_t lang_function_count(const File *file) {
+    uint32_t count = 0;
+    for (const Item *i = file->items; i; i = i->next) count += i->kind == ITEM_FUNCTION && i->node;
+    return count;
+}
+
+const char *lang_function_name(const File *file, uint32_t index) {
+    for (const Item *i = file->items; i; i = i->next)
+        if (i->kind == ITEM_FUNCTION && i->node && index-- == 0) return i->name;
+    return NULL;
+}
+
+static const Item *function_item(const File *file, const char *name) {
+    const Item *found = NULL;
+    for (const Item *i = file->items; i; i = i->next)
+        if (i->kind == ITEM_FUNCTION && i->node && strcmp(i->name, name) == 0) found = i;
+    return found;
+}
+
+static const Item *find_kernel(Lower *l) {
+    const LowerRequest *r = l->request;
+    uint32_t count = lang_function_count(r->file);
+    Location nowhere = {.span = {.source = r->file->source}};
+    const char **names = arena_array(l->arena, const char *, count + 1);
+    Text list = {.arena = l->arena};
+    for (uint32_t i = 0; i < count; i++) {
+        names[i] = lang_function_name(r->file, i);
+        if (i < 12) text_printf(&list, i ? ", %s" : "%s", names[i]);
+    }
+    if (count > 12) text_puts(&list, ", ...");
+    if (r->kernel) {
+        const Item *item = function_item(r->file, r->kernel);
+        if (item) return item;
+        const char *near = nearest(r->kernel, names, count);
+        if (count == 0)
+            diag_error(l->diagnostics, nowhere,
+                       "%s has no kernel: no function is decorated with "
+                       "@triton.jit",
+                       r->file->path);
+        else
+            diag_error(l->diagnostics, nowhere, "%s has no kernel `%s`%s%s%s; it has: %s",
+                       r->file->path, r->kernel, near ? "; did you mean `" : "", near ? near : "",
+                       near ? "`?" : "", list.data);
+        return NULL;
+    }
+    if (count == 1) return function_item(r->file, names[0]);
+    if (count == 0)
+        diag_error(l->diagnostics, nowhere,
+                   "%s has no kernel: no function is decorated with @triton.jit", r->file->path);
+    else
+        diag_error(l->diagnostics, nowhere, "%s has %u kernels, name one: %s", r->file->path, count,
+                   list.data);
+    return NULL;
+}
+
+/* ---- parameters
+ * ---------------------------------------------------------------------------------- */
+
+static bool annotated_constexpr(const Node *p) {
+    const Node *a = p->annotation;
+    if (!a) return false;
+    if (a->kind == NODE_STRING) return strstr(a->string, "constexpr") != NULL;
+    if (a->kind == NODE_SUBSCRIPT) a = a->left;
+    return (a->kind == NODE_ATTRIBUTE || a->kind == NODE_NAME) && strcmp(a->name, "constexpr") == 0;
+}
+
+static const char *annotated_type(const Node *p) {
+    const Node *a = p->annotation;
+    return a && a->kind == NODE_STRING && !annotated_constexpr(p) ? a->string : NULL;
+}
+
+/* The source text from one position to another on the same line. */
+static const char *source_text(Arena *arena, const Sources *sources, Span span) {
+    if (span.source >= sources->list.length || !span.line) return NULL;
+    const Source *s = &sources->list.data[span.source];
+    if (!s->text || span.line > s->line_count) return NULL;
+    size_t at = s->line_starts[span.line - 1] + span.column - 1u;
+    if (at + span.length > s->length) return NULL;
+    return arena_strndup(arena, s->text + at, span.length);
+}
+
+const KernelParameter *lang_parameters(Arena *arena, const File *file, const Sources *sources,
+                                       const char *name, uint32_t *count) {
+    const Item *item = function_item(file, name);
+    *count = 0;
+    if (!item) return NULL;
+    for (const Node *p = item->node->parameters; p; p = p->next) *count += p->name != NULL;
+    KernelParameter *list = arena_array(arena, KernelParameter, *count + 1);
+    KernelParameter *k = list;
+    for (const Node *p = item->node->parameters; p; p = p->next) {
+        if (!p->name) continue;
+        k->name = p->name;
+        k->type = annotated_type(p);
+        k->is_constexpr = annotated_constexpr(p);
+        k->has_default = p->left != NULL;
+        k->default_text = p->left ? source_text(arena, sources, p->left->span) : NULL;
+        k->span = p->span;
+        k++;
+    }
+    return list;
+}
+
+/* What a parameter is: a constant, or a type. */
+typedef struct Meaning {
+    bool found, is_constant;
+    Val constant;
+    const Type *type;
+    int64_t divisibility;
+} Meaning;
+
+static const char *trimmed(Arena *arena, const char *s, size_t length) {
+    while (length && (*s == ' ' || *s == '\t')) s++, length--;
+    while (length && (s[length - 1] == ' ' || s[length - 1] == '\t')) length--;
+    return arena_strndup(arena, s, length);
+}
+
+static Val constant_text(Lower *l, const char *text, const char *what) {
+    DType d = dtype_from_name(text, strlen(text)); /* f16, fp16, float16 */
+    if (d != DT_NONE) return val_dtype(l, d);
+    const char *path = arena_printf(l->arena, "<%s>", what);
+    uint32_t source = sources_add(l->sources, path, text, strlen(text));
+    uint32_t errors = l->diagnostics->errors;
+    Node *node = parse_expression(l->arena, l->names, l->sources, l->diagnostics, source);
+    if (!node) {
+        if (l->diagnostics->errors == errors)
+            fail(l, (Span){.source = source}, "%s: `%s` is not a value", what, text);
+        return val_error();
+    }
+    if (node->kind == NODE_NAME) { /* none, true, false of the command line */
+        static const struct {
+            const char *name;
+            ValKind kind;
+            int value;
+        } words[] = {{"none", VAL_NONE, 0}, {"true", VAL_BOOL, 1}, {"false", VAL_BOOL, 0}};
+        for (uint32_t i = 0; i < ARRAY_LENGTH(words); i++)
+            if (strcmp(words[i].name, node->name) == 0)
+                return (Val){.kind = words[i].kind, .integer = words[i].value};
+    }
+    return lower_expression(l, node);
+}
+
+/* "*fp16:16", "i32", "i32:1", "128", "None", ... */
+static bool read_type(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
+    const char *t = text;
+    uint32_t stars = 0;
+    while (*t == '*') t++, stars++;
+    if (*t == 'k' && stars) t++; /* *k...: const, as Triton prints it */
+    size_t length = strcspn(t, ":");
+    DType d = dtype_from_name(t, length);
+    m->found = true;
+    m->divisibility = 1;
+    if (d == DT_NONE && !stars) { /* a literal: a constant */
+        m->is_constant = true;
+        m->constant = constant_text(l, text, arena_printf(l->arena, "the value of `%s`", name));
+        return m->constant.kind != VAL_ERROR;
+    }
+    if (d == DT_NONE || stars > 4) {
+        fail(l, span, "parameter `%s`: `%s` is not a type", name, text);
+        note(l, span,
+             "a type is written like *fp16:16, i32, fp32: stars for pointers, a dtype, and after a "
+             "colon what the value is divisible by");
+        return false;
+    }
+    m->type = type_scalar(l->types, d);
+    for (uint32_t i = 0; i < stars; i++) m->type = type_pointer(l->types, m->type);
+    if (t[length] == ':') {
+        char *end;
+        long long hint = strtoll(t + length + 1, &end, 10);
+        if (*end || hint < 1 || (hint & (hint - 1)) || hint > 65536) {
+            fail(l, span, "parameter `%s`: the hint `%s` of `%s` must be a power of two", name,
+                 t + length + 1, text);
+            return false;
+        }
+        if (hint == 1 && !stars) {
+            m->is_constant = true;
+            m->constant = val_int(1);
+        }
+        m->divisibility = hint;
+    }
+    return true;
+}
+
+/* Item `index` of the signature, or NULL when it has fewer. */
+static const char *signature_item(Lower *l, const char *signature, uint32_t index,
+                                  uint32_t *count) {
+    const char *found = NULL, *s = signature;
+    *count = 0;
+    if (!s || !*s) return NULL;
+    for (;;) {
+        size_t length = strcspn(s, ",");
+        if ((*count)++ == index) found = trimmed(l->arena, s, length);
+        if (!s[length]) return found;
+        s += length + 1;
+    }
+}
+
+static bool parameter_meaning(Lower *l, const Node *p, uint32_t index, const NamedText *tuned,
+                              uint32_t tuned_count, Meaning *m) {
+    const LowerRequest *r = l->request;
+    for (uint32_t i = 0; i < r->constant_count + tuned_count; i++) {
+        const NamedText *n =
+            i < r->constant_count ? &r->constants[i] : &tuned[i - r->constant_count];
+        if (strcmp(n->name, p->name) != 0) continue;
+        m->found = m->is_constant = true;
+        m->constant =
+            constant_text(l, n->text, arena_printf(l->arena, "the value of `%s`", p->name));
+        return m->constant.kind != VAL_ERROR;
+    }
+    for (uint32_t i = 0; i < r->type_count; i++)
+        if (strcmp(r->types[i].name, p->name) == 0)
+            return read_type(l, r->types[i].text, p->span, p->name, m);
+    uint32_t count;
+    const char *item = signature_item(l, r->signature, index, &count);
+    if (item && *item) return read_type(l, item, p->span, p->name, m);
+    const char *annotation = annotated_type(p);
+    if (annotation) {
+        Span span = p->annotation->span;
+        return read_type(l, trimmed(l->arena, annotation, strlen(annotation)), span, p->name, m);
+    }
+    if (p->left && (annotated_constexpr(p) || p->left->kind == NODE_NONE)) {
+        m->found = m->is_constant = true;
+        m->constant = lower_expression(l, p->left);
+        return m->constant.kind != VAL_ERROR;
+    }
+    return true;
+}
+
+/* ---- autotune and heuristics
+ * ---------------------------------------------------------------------- */
+
+typedef VEC(NamedText) NamedTexts;
+
+static bool is_given(const LowerRequest *r, const NamedTexts *tuned, const char *name) {
+    for (uint32_t i = 0; i < r->constant_count; i++)
+        if (strcmp(r->constants[i].name, name) == 0) return true;
+    for (uint32_t i = 0; i < tuned->length; i++)
+        if (strcmp(tuned->data[i].name, name) == 0) return true;
+    return false;
+}
+
+/* A constant written so that constant_text reads it back. */
+static const char *constant_source(Lower *l, Val v) {
+    Text text = {.arena = l->arena};
+    if (v.kind == VAL_STRING) {
+        text_printf(&text, "'%s'", v.string);
+    } else if (v.kind == VAL_FLOAT) {
+        text_puts(&text, "float('");
+        konst_print(l, v, &text);
+        text_puts(&text, "')");
+    } else {
+        konst_print(l, v, &text);
+    }
+    return text.data;
+}
+
+static void take_dict(Lower *l, Val dict, NamedTexts *tuned, Kernel *options) {
+    for (uint32_t i = 0; i < dict.count; i++) {
+        Val key = dict.items[2 * i], value = dict.items[2 * i + 1];
+        if (key.kind != VAL_STRING || !val_is_constant(value)) continue;
+        uint32_t *option = strcmp(key.string, "num_warps") == 0    ? &options->num_warps
+                           : strcmp(key.string, "num_stages") == 0 ? &options->num_stages
+                           : strcmp(key.string, "num_ctas") == 0   ? &options->num_ctas
+                                                                   : NULL;
+        if (option) {
+            if (val_is_integer(value) && value.integer > 0) *option = (uint32_t)value.integer;
+            continue;
+        }
+        if (is_given(l->request, tuned, key.string)) continue;
+        NamedText n = {key.string, constant_source(l, value)};
+        vec_push(l->arena, tuned, n);
+    }
+}
+
+static const Node *argument_of(const Node *call, const char *name, uint32_t position) {
+    uint32_t i = 0;
+    for (const Node *a = call->items; a; a = a->next, i++) {
+        if (a->kind == NODE_KEYWORD) {
+            if (a->name && strcmp(a->name, name) == 0) return a->left;
+        } else if (i == position) {
+            return a;
+        }
+    }
+    return NULL;
+}
+
+static const char *decorator_name(const Node *d) {
+    const Node *callee = d->kind == NODE_CALL ? d->left : d;
+    bool named = callee->kind == NODE_NAME || callee->kind == NODE_ATTRIBUTE;
+    return named ? callee->name : "";
+}
+
+/* Values for constexpr parameters that nobody gave: the first configuration of @autotune, and what
+ * @heuristics compute from the constants known so far. What only the host could evaluate is left
+ * alone: the parameter then counts as missing. */
+static void tune(Lower *l, const Node *function, NamedTexts *tuned, Kernel *options) {
+    Diagnostics scratch = {.arena = l->arena, .sources = l->sources};
+    Diagnostics *real = l->diagnostics;
+    l->diagnostics = &scratch;
+    for (const Node *d = function->decorators; d; d = d->next) {
+        const char *name = decorator_name(d);
+        if (d->kind != NODE_CALL) continue;
+        if (strcmp(name, "autotune") == 0) {
+            const Node *configs = argument_of(d, "configs", 0);
+            Val list = configs ? lower_expression(l, configs) : val_error();
+            if (list.kind == VAL_TUPLE && list.count && list.items[0].kind == VAL_DICT)
+                take_dict(l, list.items[0], tuned, options);
+        }
+    }
+    for (const Node *d = function->decorators; d; d = d->next) {
+        if (d->kind != NODE_CALL || strcmp(decorator_name(d), "heuristics") != 0) continue;
+        const Node *values = argument_of(d, "values", 0);
+        Val rules = values ? lower_expression(l, values) : val_error();
+        if (rules.kind != VAL_DICT) continue;
+        VEC(Val) known = {0};
+        const LowerRequest *r = l->request;
+        for (uint32_t i = 0; i < r->constant_count + tuned->length; i++) {
+            const NamedText *n =
+                i < r->constant_count ? &r->constants[i] : &tuned->data[i - r->constant_count];
+            vec_push(l->arena, &known, val_string(n->name, strlen(n->name)));
+            vec_push(l->arena, &known, constant_text(l, n->text, n->name));
+        }
+        Val args = {.kind = VAL_DICT, .items = known.data, .count = known.length / 2};
+        for (uint32_t i = 0; i < rules.count; i++) {
+            Val key = rules.items[2 * i];
+            if (key.kind != VAL_STRING || is_given(r, tuned, key.string)) continue;
+            Val v = call_value(l, rules.items[2 * i + 1], &args, 1, d->span);
+            if (v.kind == VAL_ERROR || !val_is_constant(v)) continue;
+            NamedText n = {intern_string(l->names, key.string), constant_source(l, v)};
+            vec_push(l->arena, tuned, n);
+        }
+    }
+    l->diagnostics = real;
+    l->gave_up = false;
+}
+
+/* ---- lowering
+ * ------------------------------------------------------------------------------------------ */
+
+static Lower *begin(const LowerRequest *r) {
+    Lower *l = arena_new(r->arena, Lower);
+    l->request = r;
+    l->arena = r->arena;
+    l->names = r->names;
+    l->diagnostics = r->diagnostics;
+    l->sources = r->sources;
+    l->module = module_new(r->arena, r->sources, r->diagnostics);
+    l->types = &l->module->types;
+    Function *top = arena_new(l->arena, Function);
+    *top = (Function){.name = "<module>", .file = file_scope(l, r->file)};
+    l->frame = arena_new(l->arena, Frame);
+    l->frame->function = top;
+    l->frame->scope = arena_new(l->arena, Scope);
+    l->build = (Builder){.module = l->module, .region = arena_new(l->arena, Region)};
+    return l;
+}
+
+static void report_missing(Lower *l, const Node *function, const char *names, uint32_t count,
+                           bool constants) {
+    if (constants) {
+        fail(l, function->op_span.line ? function->op_span : function->span,
+             "`%s` needs a value for the constexpr parameter%s %s", function->name,
+             count > 1 ? "s" : "", names);
+        note(l, function->span, "give it with -D NAME=VALUE, a default, or @triton.autotune");
+    } else {
+        fail(l, function->op_span.line ? function->op_span : function->span,
+             "`%s` needs types for the parameter%s %s", function->name, count > 1 ? "s" : "",
+             names);
+        note(l, function->span,
+             "annotate them, e.g. x: \"*fp16:16\", n: \"i32\", or give a signature with -s");
+    }
+}
+
+/* Unknown names among the caller's constants and types. */
+static void check_given_names(Lower *l, const Node *function) {
+    const LowerRequest *r = l->request;
+    VEC(const char *) known = {0};
+    uint32_t parameters = 0, items;
+    for (const Node *p = function->parameters; p; p = p->next) {
+        parameters++;
+        if (p->name) vec_push(l->arena, &known, p->name);
+    }
+    for (uint32_t i = 0; i < r->constant_count + r->type_count; i++) {
+        const char *name =
+            i < r->constant_count ? r->constants[i].name : r->types[i - r->constant_count].name;
+        bool found = false;
+        for (uint32_t k = 0; k < known.length; k++) found |= strcmp(known.data[k], name) == 0;
+        if (found) continue;
+        const char *near = nearest(name, known.data, known.length);
+        fail(l, function->span, "`%s` has no parameter `%s`%s%s%s", function->name, name,
+             near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
+    }
+    (void)signature_item(l, r->signature, 0, &items);
+    if (items > parameters)
+        fail(l, function->span, "the signature has %u items, `%s` has %u parameters", items,
+             function->name, parameters);
+}
+
+/* Every parameter's value in the kernel's scope; false after an error. */
+static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel *options) {
+    uint32_t count = 0, index = 0, run_time = 0;
+    uint32_t no_type = 0, no_value = 0, errors = l->diagnostics->errors;
+    Text types = {.arena = l->arena}, values = {.arena = l->arena};
+    NamedTexts tuned = {0};
+    check_given_names(l, function);
+    tune(l, function, &tuned, options);
+    for (const Node *p = function->parameters; p; p = p->next) count++;
+    Meaning *meanings = arena_array(l->arena, Meaning, count + 1);
+    Parameter *parameters = arena_array(l->arena, Parameter, count + 1);
+    for (const Node *p = function->parameters; p; p = p->next, index++) {
+        Meaning *m = &meanings[index];
+        if (!p->name) continue;
+        if (p->op != OPERATOR_NONE) {
+            fail(l, p->span,
+                 "a kernel cannot take `%s%s`: its parameters are fixed when it is compiled",
+                 p->op == OPERATOR_MUL ? "*" : "**", p->name);
+            continue;
+        }
+        if (!parameter_meaning(l, p, index, tuned.data, tuned.length, m)) continue;
+        bool wants_constant = annotated_constexpr(p);
+        if (m->found && wants_constant && !m->is_constant) {
+            fail(l, p->span, "`%s` is declared constexpr, but is given the type %s", p->name,
+                 type_string(m->type, l->arena));
+        } else if (!m->found && wants_constant) {
+            text_printf(&values, no_value++ ? ", `%s`" : "`%s`", p->name);
+        } else if (!m->found) {
+            text_printf(&types, no_type++ ? ", `%s`" : "`%s`", p->name);
+        } else if (!m->is_constant) {
+            parameters[run_time++] = (Parameter){p->name, m->type, m->divisibility, p->span};
+        }
+    }
+    if (no_type) report_missing(l, function, types.data, no_type, false);
+    if (no_value) report_missing(l, function, values.data, no_value, true);
+    if (l->diagnostics->errors != errors) return false;
+    Kernel *kernel = kernel_new(l->module, function->name, run_time, parameters);
+    const LowerRequest *r = l->request;
+    kernel->num_warps = r->num_warps ? r->num_warps : options->num_warps ? options->num_warps : 4;
+    kernel->num_stages = r->num_stages         ? r->num_stages
+                         : options->num_stages ? options->num_stages
+                                               : 3;
+    kernel->num_ctas = r->num_ctas ? r->num_ctas : options->num_ctas ? options->num_ctas : 1;
+    kernel->at = (Location){.span = function->span};
+    index = run_time = 0;
+    for (const Node *p = function->parameters; p; p = p->next, index++) {
+        if (!p->name) continue;
+        Meaning *m = &meanings[index];
+        Val v = m->is_constant ? m->constant : val_tensor(kernel->body->arguments[run_time++]);
+        v.span = p->span;
+        Binding b = {.name = p->name, .value = v};
+        vec_push(l->arena, &scope->bindings, b);
+    }
+    return true;
+}
+
+Module *lower_kernel(const LowerRequest *request) {
+    Lower *l = begin(request);
+    uint32_t errors = l->diagnostics->errors;
+    const Item *item = find_kernel(l);
+    if (!item) return NULL;
+    Frame frame = {.scope = arena_new(l->arena, Scope), .result = val_none()};
+    Function *function = arena_new(l->arena, Function);
+    *function =
+        (Function){.name = item->name, .node = item->node, .file = l->frame->function->file};
+    frame.function = function;
+    Kernel options = {0};
+    if (!bind_parameters(l, item->node, frame.scope, &options)) return NULL;
+    l->frame = &frame;
+    l->build.region = l->module->kernel->body;
+    lower_body(l, item->node->body);
+    if (l->diagnostics->errors != errors) return NULL;
+    if (frame.result.kind != VAL_NONE) {
+        fail(l, frame.result.span, "a kernel returns nothing, but this returns %s",
+             describe(l, frame.result));
+        note(l, item->node->span,
+             "store results with tl.store; `%s` can only be called from another kernel",
+             item->name);
+        return NULL;
+    }
+    l->build.at = (Location){.span = item->node->span};
+    build_op(&l->build, OP_return, 0, NULL, 0, NULL);
+    return ir_verify(l->module, LEVEL_BLOCK) ? l->module : NULL;
+}
+
+bool lang_check(const LowerRequest *request) {
+    Lower *l = begin(request);
+    uint32_t errors = l->diagnostics->errors;
+    l->checking = true;
+    const Item *item = find_kernel(l);
+    if (!item) return false;
+    Frame frame = {.scope = arena_new(l->arena, Scope), .result = val_none()};
+    Function *function = arena_new(l->arena, Function);
+    *function =
+        (Function){.name = item->name, .node = item->node, .file = l->frame->function->file};
+    frame.function = function;
+    (void)kernel_new(l->module, item->name, 0, NULL);
+    for (const Node *p = item->node->parameters; p; p = p->next) {
+        if (!p->name) continue;
+        Val v = val_unknown();
+        v.span = p->span;
+        Binding b = {.name = p->name, .value = v};
+        vec_push(l->arena, &frame.scope->bindings, b);
+    }
+    l->frame = &frame;
+    lower_body(l, item->node->body);
+    return l->diagnostics->errors == errors;
+}
