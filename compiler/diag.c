@@ -210,7 +210,9 @@ static void render_line(const Source *source, const Diagnostic *message, Text *o
     text_puts(out, "\n");
 }
 
-static void render_message(const Sources *sources, const Diagnostic *message, Text *out) {
+/* `before` is the span shown last: a note about the same place does not show it again. */
+static void render_message(const Sources *sources, const Diagnostic *message, const Span *before,
+                           Text *out) {
     static const char *const names[] = {"error", "warning", "note", "fault"};
     Span at = message->at.span;
     const Source *source = NULL;
@@ -219,21 +221,27 @@ static void render_message(const Sources *sources, const Diagnostic *message, Te
     if (source)
         text_printf(out, "%s:%u:%u: ", source->path ? source->path : "?", at.line, at.column);
     text_printf(out, "%s: %s\n", names[message->severity], message->message);
-    if (source) render_line(source, message, out);
+    bool shown = before && before->source == at.source && before->line == at.line &&
+                 before->column == at.column;
+    if (source && !shown) render_line(source, message, out);
 }
 
 void diag_render(const Diagnostics *d, Text *out) {
     uint32_t shown = 0;
     for (const Diagnostic *message = d->first; message; message = message->next) {
         shown += message->severity == SEVERITY_ERROR;
-        render_message(d->sources, message, out);
+        const Span *before = &message->at.span;
+        render_message(d->sources, message, NULL, out);
         for (const CallSite *call = message->at.inlined_at; call; call = call->up) {
             Diagnostic level = {.severity = SEVERITY_NOTE, .at.span = call->span};
             level.message = arena_printf(out->arena, "in `%s`, called from here", call->function);
-            render_message(d->sources, &level, out);
+            render_message(d->sources, &level, NULL, out);
+            before = &call->span;
         }
-        for (const Diagnostic *note = message->notes; note; note = note->next)
-            render_message(d->sources, note, out);
+        for (const Diagnostic *note = message->notes; note; note = note->next) {
+            render_message(d->sources, note, before, out);
+            before = &note->at.span;
+        }
     }
     if (d->errors > shown)
         text_printf(out, "%u more error%s not shown\n", d->errors - shown,

@@ -49,7 +49,8 @@ void tool_note(const char *format, ...) {
 static void print_coloured(const char *line, size_t length) {
     static const struct {
         const char *word, *colour;
-    } words[] = {{": error: ", RED}, {": warning: ", YELLOW}, {": note: ", CYAN}};
+    } words[] = {
+        {": error: ", RED}, {": fault: ", RED}, {": warning: ", YELLOW}, {": note: ", CYAN}};
     for (size_t i = 0; i < ARRAY_LENGTH(words); i++) {
         const char *found = memmem(line, length, words[i].word, strlen(words[i].word));
         if (!found) continue;
