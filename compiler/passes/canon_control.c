@@ -15,7 +15,11 @@ static bool is_bool(const Value *v, int64_t wanted) {
 
 /* Takes operands from `index` on away. */
 static bool drop_operands(Canon *c, Op *op, uint32_t index) {
-    while (op->operand_count > index) op_drop_operand(op, op->operand_count - 1);
+    while (op->operand_count > index) {
+        Value *dropped = op_operand(op, op->operand_count - 1);
+        op_drop_operand(op, op->operand_count - 1);
+        if (dropped->op) canon_look_at(c, dropped->op);
+    }
     canon_look_at(c, op);
     return true;
 }

@@ -133,12 +133,22 @@ static void merge(Cse *c, Op *op, Op *earlier) {
     c->changed = true;
 }
 
+/* May this op, or one nested in it, make a second load of one address give something else? */
+static bool may_write(const Op *op) {
+    bool harmless = op->code == OP_print || op->code == OP_assert || op->code == OP_assume;
+    if (op_is(op, OPF_WRITES | OPF_EFFECT) && !harmless && !op_is_pure(op)) return true;
+    for (uint32_t i = 0; i < op->region_count; i++)
+        for (const Op *o = op->regions[i]->first; o; o = o->next)
+            if (may_write(o)) return true;
+    return false;
+}
+
 static void visit_region(Cse *c, Region *region) {
     uint32_t scope = c->entries.length;
     for (Op *op = region->first, *next; op; op = next) {
         next = op->next;
         bool load = op->code == OP_load && !op_int(op, ATTR_is_volatile, 0);
-        if (op_has_effect(op, OPF_WRITES | OPF_EFFECT) && !op_is_pure(op)) c->epoch++;
+        if (may_write(op)) c->epoch++;
         for (uint32_t i = 0; i < op->region_count; i++) visit_region(c, op->regions[i]);
         if (!load && !op_is_pure(op)) continue;
         uint64_t hash = hash_op(op);
