@@ -58,7 +58,8 @@ typedef struct KernelParameter {
     Span span;
 } KernelParameter;
 
-/* Jit functions of the file in order. Helpers are listed too: any jit function can be a kernel. */
+/* Jit functions of the file in order. Helpers are listed too: any jit function can be a kernel. So
+ * are functions with syntax errors, which nothing else accepts. */
 uint32_t lang_function_count(const File *file);
 const char *lang_function_name(const File *file, uint32_t index);
 /* Parameters of function `name`; NULL (and *count 0) when the file has no such function. */

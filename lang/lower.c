@@ -10,21 +10,29 @@
 
 uint32_t lang_function_count(const File *file) {
     uint32_t count = 0;
-    for (const Item *i = file->items; i; i = i->next) count += i->kind == ITEM_FUNCTION && i->node;
+    for (const Item *i = file->items; i; i = i->next) count += i->kind == ITEM_FUNCTION;
     return count;
 }
 
 const char *lang_function_name(const File *file, uint32_t index) {
     for (const Item *i = file->items; i; i = i->next)
-        if (i->kind == ITEM_FUNCTION && i->node && index-- == 0) return i->name;
+        if (i->kind == ITEM_FUNCTION && index-- == 0) return i->name;
     return NULL;
 }
 
 static const Item *function_item(const File *file, const char *name) {
     const Item *found = NULL;
     for (const Item *i = file->items; i; i = i->next)
-        if (i->kind == ITEM_FUNCTION && i->node && strcmp(i->name, name) == 0) found = i;
+        if (i->kind == ITEM_FUNCTION && strcmp(i->name, name) == 0) found = i;
     return found;
+}
+
+/* A function with syntax errors has no tree; what is wrong was reported when it was parsed. */
+static const Item *readable(Lower *l, const Item *item) {
+    if (item->node) return item;
+    diag_error(l->diagnostics, (Location){.span = item->span}, "`%s` could not be read: %s",
+               item->name, item->error ? item->error->message : "it has syntax errors");
+    return NULL;
 }
 
 static const Item *find_kernel(Lower *l) {
@@ -40,7 +48,7 @@ static const Item *find_kernel(Lower *l) {
     if (count > 12) text_puts(&list, ", ...");
     if (r->kernel) {
         const Item *item = function_item(r->file, r->kernel);
-        if (item) return item;
+        if (item) return readable(l, item);
         const char *near = nearest(r->kernel, names, count);
         if (count == 0)
             diag_error(l->diagnostics, nowhere,
@@ -53,7 +61,7 @@ static const Item *find_kernel(Lower *l) {
                        near ? "`?" : "", list.data);
         return NULL;
     }
-    if (count == 1) return function_item(r->file, names[0]);
+    if (count == 1) return readable(l, function_item(r->file, names[0]));
     if (count == 0)
         diag_error(l->diagnostics, nowhere,
                    "%s has no kernel: no function is decorated with @triton.jit", r->file->path);
@@ -93,7 +101,7 @@ const KernelParameter *lang_parameters(Arena *arena, const File *file, const Sou
                                        const char *name, uint32_t *count) {
     const Item *item = function_item(file, name);
     *count = 0;
-    if (!item) return NULL;
+    if (!item || !item->node) return NULL;
     for (const Node *p = item->node->parameters; p; p = p->next) *count += p->name != NULL;
     KernelParameter *list = arena_array(arena, KernelParameter, *count + 1);
     KernelParameter *k = list;

@@ -70,7 +70,6 @@ static void refuse(CheckedFile *file, const char *function, const char *log) {
     if (line) text_printf(&file->lines, ":%u", line);
     text_printf(&file->lines, ": %s%srejected: %s\n", function, *function ? " " : "",
                 first_error(&file->arena, log));
-    if (log) text_puts(&file->messages, log);
 }
 
 static void check_file(tkc_context *context, CheckedFile *file) {
@@ -84,10 +83,9 @@ static void check_file(tkc_context *context, CheckedFile *file) {
         text_printf(&file->messages, "tkc: error: %s\n", tkc_last_error());
         return;
     }
-    /* Syntax errors stand in functions that could not be read: one line says so. */
-    if (errors) refuse(file, "", log);
-    tkc_free(log);
+    char *syntax = log;
     const char *function;
+    text_puts(&file->messages, syntax ? syntax : "");
     for (uint32_t i = 0; (function = tkc_source_function(source, i)); i++) {
         if (tkc_source_check(source, function, &log) == TKC_OK) {
             file->accepted++;
@@ -95,9 +93,12 @@ static void check_file(tkc_context *context, CheckedFile *file) {
             if (log) text_puts(&file->messages, log);
         } else {
             refuse(file, function, log ? log : tkc_last_error());
+            text_puts(&file->messages, log ? log : "");
         }
         tkc_free(log);
     }
+    if (errors && !file->rejected) refuse(file, "", syntax); /* outside any function */
+    tkc_free(syntax);
     tkc_source_destroy(source);
 }
 
