@@ -191,7 +191,7 @@ static bool set_option(const Option *option, char *into, const char *text) {
 bool options_parse(Arena *arena, const char *command, const Option *table, void *into, int count,
                    char **arguments, TextList *others) {
     bool all_others = false;
-    others->items = arena_array(arena, const char *, count + 1);
+    *others = (TextList){.items = arena_array(arena, const char *, count + 1)};
     for (const Option *option = table; option->name; option++)
         if (option->kind == OPTION_LIST)
             ((TextList *)(void *)((char *)into + option->offset))->items =
