@@ -342,7 +342,7 @@ tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid) {
     size += sizeof shape;
 
     tkck_library *library = call->library;
-    tkc_kernel *kernel;
+    tkc_kernel *kernel = NULL;
     pthread_mutex_lock(&library->lock);
     tkc_status status = find_or_compile(call, key, size, &kernel);
     pthread_mutex_unlock(&library->lock);
