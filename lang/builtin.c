@@ -108,11 +108,12 @@ Val not_constant(Lower *l, Val v, Span span, const char *what) {
     fail(l, span, "%s must be known when the kernel is compiled, but this is a run-time value (%s)",
          what, describe(l, v));
     int64_t value;
+    const char *name = v.value->name ? v.value->name : "name";
     if (v.plain && value_constant_int(v.value, &value) && v.span.line)
         note(l, v.span,
-             "it is %lld here, but a plain assignment makes a variable; write `name: tl.constexpr "
-             "= %lld`",
-             (long long)value, (long long)value);
+             "it is %lld here, but a plain assignment makes a variable; write `%s: tl.constexpr = "
+             "%lld`",
+             (long long)value, name, (long long)value);
     else if (v.value->op == NULL && v.span.line)
         note(l, v.span,
              "it comes from here; declare the parameter `: tl.constexpr` if its value is "

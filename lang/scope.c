@@ -303,29 +303,37 @@ Val module_attribute(Lower *l, Val module, const char *name, Span span) {
 /* ---- names ------------------------------------------------------------------------------------
  */
 
+/* Edit distance with exchanged neighbours as one edit (optimal string alignment). */
+static size_t distance(const char *a, size_t n, const char *b, size_t m) {
+    size_t rows[3][64]; /* the row at hand and the two before it */
+    for (size_t i = 0; i <= n; i++) {
+        size_t *row = rows[i % 3], *up = rows[(i + 2) % 3], *up2 = rows[(i + 1) % 3];
+        for (size_t j = 0; j <= m; j++) {
+            if (i == 0 || j == 0) {
+                row[j] = i + j;
+                continue;
+            }
+            size_t best = up[j - 1] + (a[i - 1] != b[j - 1]);
+            if (up[j] + 1 < best) best = up[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if (swapped && up2[j - 2] + 1 < best) best = up2[j - 2] + 1;
+            row[j] = best;
+        }
+    }
+    return rows[n % 3][m];
+}
+
 const char *nearest(const char *wanted, const char *const *known, uint32_t count) {
     size_t n = strlen(wanted), best = n < 4 ? 2 : n / 3 + 2; /* a distance below this is near */
     const char *found = NULL;
-    if (n > 60) return NULL;
     for (uint32_t k = 0; k < count; k++) {
-        size_t m = strlen(known[k]), row[64];
-        if (m > 60) continue;
-        for (size_t j = 0; j <= m; j++) row[j] = j;
-        for (size_t i = 1; i <= n; i++) { /* Levenshtein, one row */
-            size_t diagonal = row[0];
-            row[0] = i;
-            for (size_t j = 1; j <= m; j++) {
-                size_t cost = diagonal + (wanted[i - 1] != known[k][j - 1]);
-                diagonal = row[j];
-                if (row[j] + 1 < cost) cost = row[j] + 1;
-                if (row[j - 1] + 1 < cost) cost = row[j - 1] + 1;
-                row[j] = cost;
-            }
-        }
-        if (row[m] < best) {
-            best = row[m];
-            found = known[k];
-        }
+        size_t m = strlen(known[k]);
+        if (n >= 64 || m >= 64) continue;
+        size_t d = distance(wanted, n, known[k], m);
+        if (d >= best || d == 0) continue;
+        best = d;
+        found = known[k];
     }
     return found;
 }

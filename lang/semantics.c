@@ -180,8 +180,6 @@ bool broadcast_together(Lower *l, Value **values, uint32_t count, const Span *sp
             if (spans) {
                 diag_also(l->diagnostics->last, spans[first]);
                 diag_also(l->diagnostics->last, spans[i]);
-                note(l, spans[first], "this is %s", type_string(values[first]->type, l->arena));
-                note(l, spans[i], "this is %s", type_string(values[i]->type, l->arena));
             }
             return false;
         }
