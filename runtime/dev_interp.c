@@ -245,7 +245,6 @@ typedef struct LaunchMemory {
 /* A tensor inside one that is there already shares its number, so that two arguments over the same
  * memory are known to be the same. */
 static uint64_t tensor_address(LaunchMemory *memory, uint32_t first, const DeviceTensor *tensor) {
-    static uint8_t nothing[1];
     uintptr_t start = (uintptr_t)tensor->data;
     for (uint32_t i = first; i < memory->count; i++) {
         uintptr_t begin = (uintptr_t)memory->buffers[i].data;
@@ -253,8 +252,9 @@ static uint64_t tensor_address(LaunchMemory *memory, uint32_t first, const Devic
         if (memory->buffers[i].size - (start - begin) >= tensor->size)
             return INTERP_BUFFER_ADDRESS(i) + (start - begin);
     }
-    memory->buffers[memory->count] =
-        (InterpBuffer){.data = tensor->data ? tensor->data : nothing, .size = tensor->size};
+    /* Of an empty tensor no byte is touched, but NULL would mean that the number is free. */
+    void *data = tensor->data ? tensor->data : memory->buffers;
+    memory->buffers[memory->count] = (InterpBuffer){.data = data, .size = tensor->size};
     return INTERP_BUFFER_ADDRESS(memory->count++);
 }
 

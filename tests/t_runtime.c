@@ -311,16 +311,16 @@ END_TEST
 START_TEST(test_dltensors) {
     Machine m = machine_open(NULL);
     tkc_kernel *kernel = compile_ir(&m, add_ir);
-    float x[8][32], y[256], out[256];
+    float memory[9][32], (*x)[32] = memory + 1, y[256], out[256];
     int64_t shape[] = {4, 32}, strides[] = {64, 1}, length[] = {256};
     for (int i = 0; i < 256; i++) x[i / 32][i % 32] = (float)i, y[i] = 2;
-    DLTensor tx = {.data = (char *)x - 64, /* the offset brings it back */
+    DLTensor tx = {.data = memory,
                    .device = {kDLCPU, 0},
                    .ndim = 2,
                    .dtype = {kDLFloat, 32, 1},
                    .shape = shape,
                    .strides = strides,
-                   .byte_offset = 64};
+                   .byte_offset = sizeof memory[0]};
     DLTensor ty = {y, {kDLCPU, 0}, 1, {kDLFloat, 32, 1}, length, NULL, 0};
     DLManagedTensor to = {.dl_tensor = {out, {kDLCPU, 0}, 1, {kDLFloat, 32, 1}, length, NULL, 0}};
     tkc_argument arguments[] = {tkc_arg_dltensor(&tx), tkc_arg_dltensor(&ty), tkc_arg_dltensor(&to),
