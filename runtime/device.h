@@ -145,10 +145,15 @@ tkc_status rt_kernel_on(tkc_kernel *kernel, tkc_device *device, void **loaded);
 
 /* ---- dlpack.c ------------------------------------------------------------------------------- */
 
-/* What an argument message starts with: "argument 2 of kernel `add`, `x: *f32`". */
+/* Which argument is being checked. */
 typedef struct ArgumentPlace {
-    char text[512];
+    const tkc_kernel *kernel;
+    uint32_t index;
 } ArgumentPlace;
+
+/* launch.c: TKC_INVALID_ARGUMENT with "Argument 2 of kernel `add`, `x: *f32`: " before the text. */
+tkc_status rt_fail_argument(const ArgumentPlace *place, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* True when memory of elements `given` may be used through a pointer to `wanted`. */
 bool rt_dtype_fits(tkc_dtype wanted, tkc_dtype given);

@@ -70,13 +70,13 @@ static tkc_status extent_of(const ArgumentPlace *place, const DLTensor *tensor, 
         int64_t shape = tensor->shape[i];
         int64_t stride = tensor->strides ? tensor->strides[i] : (int64_t)compact;
         if (shape < 0)
-            return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the DLTensor's shape[%d] is %lld.",
-                            place->text, i, (long long)shape);
+            return rt_fail_argument(place, "the DLTensor's shape[%d] is %lld.", i,
+                                    (long long)shape);
         if (tensor->strides && stride < 0 && shape > 1)
-            return tkc_fail(TKC_INVALID_ARGUMENT,
-                            "%s: the DLTensor's strides[%d] is %lld; negative strides are not "
-                            "supported, pass a tensor whose data is its lowest address.",
-                            place->text, i, (long long)stride);
+            return rt_fail_argument(place,
+                                    "the DLTensor's strides[%d] is %lld; negative strides are not "
+                                    "supported, pass a tensor whose data is its lowest address.",
+                                    i, (long long)stride);
         empty |= shape == 0;
         uint64_t step;
         if (shape > 1) {
@@ -88,9 +88,8 @@ static tkc_status extent_of(const ArgumentPlace *place, const DLTensor *tensor, 
     }
     *extent = empty ? 0 : last + 1;
     if (empty || (!overflow && *extent < UINT64_MAX / 16)) return TKC_OK;
-    return tkc_fail(TKC_INVALID_ARGUMENT,
-                    "%s: the DLTensor's shape and strides span more memory than there is.",
-                    place->text);
+    return rt_fail_argument(place,
+                            "the DLTensor's shape and strides span more memory than there is.");
 }
 
 bool rt_dtype_fits(tkc_dtype wanted, tkc_dtype given) {
@@ -110,27 +109,26 @@ tkc_status rt_take_dltensor(const ArgumentPlace *place, const tkc_device *device
                             const void *dltensor, tkc_dtype wanted, DeviceTensor *taken) {
     const DLTensor *tensor = dltensor;
     char text[64];
-    if (!tensor) return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the DLTensor is NULL.", place->text);
+    if (!tensor) return rt_fail_argument(place, "the DLTensor is NULL.");
     if (tensor->ndim < 0 || tensor->ndim > MOST_DIMENSIONS || (tensor->ndim && !tensor->shape))
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: the DLTensor has ndim %d%s; it does not look like one.", place->text,
-                        tensor->ndim, tensor->shape ? "" : " and no shape");
+        return rt_fail_argument(place, "the DLTensor has ndim %d%s; it does not look like one.",
+                                tensor->ndim, tensor->shape ? "" : " and no shape");
     if (!device->kind->accepts(device, (int)tensor->device.device_type, tensor->device.device_id))
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: the DLTensor is on %s, memory that device `%s` cannot use. Copy it "
-                        "first.",
-                        place->text, place_name(tensor->device, text, sizeof text), device->name);
+        return rt_fail_argument(
+            place,
+            "the DLTensor is on %s, memory that device `%s` cannot use. Copy it "
+            "first.",
+            place_name(tensor->device, text, sizeof text), device->name);
     tkc_dtype dtype = dtype_of(tensor->dtype);
     if (dtype == TKC_NONE || !rt_dtype_fits(wanted, dtype))
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the DLTensor holds %s, not %s.", place->text,
-                        type_name(tensor->dtype, text, sizeof text),
-                        wanted ? tkc_dtype_name(wanted) : "64-bit addresses");
+        return rt_fail_argument(place, "the DLTensor holds %s, not %s.",
+                                type_name(tensor->dtype, text, sizeof text),
+                                wanted ? tkc_dtype_name(wanted) : "64-bit addresses");
     uint64_t extent = 0;
     tkc_status status = extent_of(place, tensor, &extent);
     if (status) return status;
     if (!tensor->data && extent)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the DLTensor has elements but its data is NULL.",
-                        place->text);
+        return rt_fail_argument(place, "the DLTensor has elements but its data is NULL.");
     taken->data = tensor->data ? (char *)tensor->data + tensor->byte_offset : NULL;
     taken->size = extent * tkc_dtype_size(dtype);
     return TKC_OK;

@@ -6,6 +6,7 @@
 #include "runtime/device.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,12 +21,16 @@ typedef struct Binding {
     uint32_t tensor_count;
 } Binding;
 
-static ArgumentPlace place_of(const Binding *b, uint32_t index) {
-    ArgumentPlace place;
-    const tkc_parameter *p = &b->kernel->parameters[index];
-    snprintf(place.text, sizeof place.text, "Argument %u of kernel `%.200s`, `%.200s: %s`",
-             index + 1, b->kernel->name, p->name, p->type);
-    return place;
+tkc_status rt_fail_argument(const ArgumentPlace *place, const char *format, ...) {
+    char text[4096];
+    const tkc_parameter *p = &place->kernel->parameters[place->index];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return tkc_fail(TKC_INVALID_ARGUMENT, "Argument %u of kernel `%s`, `%s: %s`: %s",
+                    place->index + 1, place->kernel->name, p->name, p->type,
+                    length < 0 ? "cannot be used." : text);
 }
 
 /* ---- what was given, in words ------------------------------------------------------------------
@@ -109,15 +114,16 @@ static tkc_status take_int(const ArgumentPlace *place, const tkc_parameter *p,
     uint64_t lowest = is_unsigned(p->dtype) ? 0 : ~highest; /* as a 64-bit two's complement */
     bool fits = negative ? lowest && (int64_t)a->value.i >= (int64_t)lowest : a->value.u <= highest;
     if (!fits)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: %s is out of range; %s holds %lld to %llu.",
-                        place->text, describe(a, given, sizeof given), tkc_dtype_name(p->dtype),
-                        (long long)lowest, (unsigned long long)highest);
+        return rt_fail_argument(place, "%s is out of range; %s holds %lld to %llu.",
+                                describe(a, given, sizeof given), tkc_dtype_name(p->dtype),
+                                (long long)lowest, (unsigned long long)highest);
     if (p->divisibility > 1 && a->value.u % (uint64_t)p->divisibility &&
         (!negative || (0 - a->value.u) % (uint64_t)p->divisibility))
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: %s is not divisible by %lld, which the kernel's signature promises. "
-                        "Compile it without that promise, or pass such a value.",
-                        place->text, describe(a, given, sizeof given), (long long)p->divisibility);
+        return rt_fail_argument(
+            place,
+            "%s is not divisible by %lld, which the kernel's signature promises. "
+            "Compile it without that promise, or pass such a value.",
+            describe(a, given, sizeof given), (long long)p->divisibility);
     *word = a->value.u & mask;
     return TKC_OK;
 }
@@ -133,8 +139,8 @@ static tkc_status take_float(const ArgumentPlace *place, const tkc_parameter *p,
     bool saturated =
         tkc_dtype_size(p->dtype) == 1 && isfinite(back) && fabs(a->value.f) > fabs(back) * 1.0625;
     if (isfinite(a->value.f) ? isfinite(back) && !saturated : !saturated) return TKC_OK;
-    return tkc_fail(TKC_INVALID_ARGUMENT, "%s: %s is out of range of %s.", place->text,
-                    describe(a, given, sizeof given), tkc_dtype_name(p->dtype));
+    return rt_fail_argument(place, "%s is out of range of %s.", describe(a, given, sizeof given),
+                            tkc_dtype_name(p->dtype));
 }
 
 static tkc_status take_scalar(const ArgumentPlace *place, const tkc_parameter *p,
@@ -167,8 +173,7 @@ static tkc_status take_scalar(const ArgumentPlace *place, const tkc_parameter *p
     if (a->kind == TKC_ARGUMENT_FLOAT) advice = " An integer is needed: tkc_arg_i32, tkc_arg_i64.";
     if (a->kind == TKC_ARGUMENT_INT) advice = " A float is needed: tkc_arg_f32, tkc_arg_f64.";
     if (a->kind <= TKC_ARGUMENT_ADDRESS) advice = " A number is needed.";
-    return tkc_fail(TKC_INVALID_ARGUMENT, "%s: %s was given.%s", place->text,
-                    describe(a, given, sizeof given), advice);
+    return rt_fail_argument(place, "%s was given.%s", describe(a, given, sizeof given), advice);
 }
 
 /* ---- pointers -----------------------------------------------------------------------------------
@@ -180,17 +185,17 @@ static tkc_status check_alignment(const ArgumentPlace *place, const tkc_paramete
     char given[160];
     uint32_t size = p->dtype ? tkc_dtype_size(p->dtype) : 8;
     if (where % size)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: %s starts at 0x%llx, which is not aligned to the %u bytes of an "
-                        "element.",
-                        place->text, describe(a, given, sizeof given), (unsigned long long)where,
-                        size);
+        return rt_fail_argument(place,
+                                "%s starts at 0x%llx, which is not aligned to the %u bytes of an "
+                                "element.",
+                                describe(a, given, sizeof given), (unsigned long long)where, size);
     if (p->divisibility > 1 && where % (uint64_t)p->divisibility)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: %s starts at 0x%llx, which is not divisible by %lld as the kernel's "
-                        "signature promises. Compile it without that promise, or align the memory.",
-                        place->text, describe(a, given, sizeof given), (unsigned long long)where,
-                        (long long)p->divisibility);
+        return rt_fail_argument(
+            place,
+            "%s starts at 0x%llx, which is not divisible by %lld as the kernel's "
+            "signature promises. Compile it without that promise, or align the memory.",
+            describe(a, given, sizeof given), (unsigned long long)where,
+            (long long)p->divisibility);
     return TKC_OK;
 }
 
@@ -202,24 +207,24 @@ static tkc_status take_buffer(const Binding *b, const ArgumentPlace *place, cons
         return TKC_OK;
     }
     if (!buffer)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the buffer is NULL but has offset %llu.",
-                        place->text, (unsigned long long)a->offset);
+        return rt_fail_argument(place, "the buffer is NULL but has offset %llu.",
+                                (unsigned long long)a->offset);
     if (atomic_load(&buffer->state) != BUFFER_LIVE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the buffer was destroyed.", place->text);
+        return rt_fail_argument(place, "the buffer was destroyed.");
     if (buffer->device != b->device)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: buffer `%s` belongs to another device (`%s`) than the one the launch "
-                        "runs on (`%s`). Make it with that device.",
-                        place->text, buffer->name, buffer->device->name, b->device->name);
+        return rt_fail_argument(
+            place,
+            "buffer `%s` belongs to another device (`%s`) than the one the launch "
+            "runs on (`%s`). Make it with that device.",
+            buffer->name, buffer->device->name, b->device->name);
     if (!rt_dtype_fits(p->dtype, buffer->dtype))
-        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: buffer `%s` holds %s, not %s.", place->text,
-                        buffer->name, tkc_dtype_name(buffer->dtype),
-                        p->dtype ? tkc_dtype_name(p->dtype) : "64-bit addresses");
+        return rt_fail_argument(place, "buffer `%s` holds %s, not %s.", buffer->name,
+                                tkc_dtype_name(buffer->dtype),
+                                p->dtype ? tkc_dtype_name(p->dtype) : "64-bit addresses");
     if (a->offset > buffer->size)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: offset %llu is beyond the end of buffer `%s`, which has %llu bytes.",
-                        place->text, (unsigned long long)a->offset, buffer->name,
-                        (unsigned long long)buffer->size);
+        return rt_fail_argument(
+            place, "offset %llu is beyond the end of buffer `%s`, which has %llu bytes.",
+            (unsigned long long)a->offset, buffer->name, (unsigned long long)buffer->size);
     *word = buffer->address + a->offset;
     /* Borrowed memory may have a virtual address that is aligned better than the memory is. */
     uint64_t where = buffer->borrowed ? (uint64_t)(uintptr_t)buffer->borrowed + a->offset : *word;
@@ -243,26 +248,28 @@ static tkc_status take_pointer(Binding *b, const ArgumentPlace *place, uint32_t 
     }
     case TKC_ARGUMENT_ADDRESS:
         if (!rt_dtype_fits(p->dtype, a->dtype))
-            return tkc_fail(TKC_INVALID_ARGUMENT, "%s: %s is said to point at %s.", place->text,
-                            describe(a, given, sizeof given), tkc_dtype_name(a->dtype));
+            return rt_fail_argument(place, "%s is said to point at %s.",
+                                    describe(a, given, sizeof given), tkc_dtype_name(a->dtype));
         *word = a->value.u;
         return check_alignment(place, p, a, a->value.u);
     default:
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: %s was given. A pointer is needed: tkc_arg_buffer, tkc_arg_dltensor "
-                        "or tkc_arg_address.",
-                        place->text, describe(a, given, sizeof given));
+        return rt_fail_argument(
+            place,
+            "%s was given. A pointer is needed: tkc_arg_buffer, tkc_arg_dltensor "
+            "or tkc_arg_address.",
+            describe(a, given, sizeof given));
     }
 }
 
 static tkc_status take_argument(Binding *b, uint32_t index, const tkc_argument *a, uint64_t *word) {
     const tkc_parameter *p = &b->kernel->parameters[index];
-    ArgumentPlace place = place_of(b, index);
+    ArgumentPlace place = {b->kernel, index};
     if (a->name && strcmp(a->name, p->name) != 0)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: the argument given here is named `%s`. Arguments are in the order of "
-                        "the kernel's parameters.",
-                        place.text, a->name);
+        return rt_fail_argument(
+            &place,
+            "the argument given here is named `%s`. Arguments are in the order of "
+            "the kernel's parameters.",
+            a->name);
     return p->is_pointer ? take_pointer(b, &place, index, a, word)
                          : take_scalar(&place, p, a, word);
 }

@@ -546,8 +546,9 @@ typedef struct tkc_fault {
     const char *message;      /* all of it in one line */
 } tkc_fault;
 
-/* The fault of this thread's last call that returned TKC_LAUNCH_FAULT or TKC_CANCELLED; NULL when
- * there was none. Valid until the next such call of this thread. [any] */
+/* The fault of this thread's last launch that was stopped while it ran (TKC_LAUNCH_FAULT,
+ * TKC_CANCELLED, or a fault kind of its own status); NULL when there was none. Valid until the next
+ * one of this thread. [any] */
 TKC_API const tkc_fault *tkc_last_fault(void);
 
 /* ---- arrays in .npy files -------------------------------------------------------------------- */
