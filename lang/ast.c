@@ -114,7 +114,8 @@ Node *make_call(Parser *parser, Place place, Node *callee, NodeList arguments) {
                     break;
                 }
         } else if (keyword && n->kind != NODE_STARRED) {
-            parse_error(parser, n->span, "an argument without a name stands behind one with a name");
+            parse_error(parser, n->span,
+                        "an argument without a name stands behind one with a name");
             parse_note(parser, keyword->span, "this one has a name");
             break;
         }
@@ -273,8 +274,9 @@ Node *check_parameters(Parser *parser, Node *parameters) {
             parse_error(parser, n->op_span, "there are two parameters `%s`", n->name);
         if (n->op == OPERATOR_DIV) {
             if (slash || star || n == parameters)
-                parse_error(parser, n->span, "`/` stands once, behind the parameters that are "
-                                             "given by position only");
+                parse_error(parser, n->span,
+                            "`/` stands once, behind the parameters that are "
+                            "given by position only");
             slash = n;
             continue;
         }

@@ -100,13 +100,13 @@ static Node *parse_quietly(Reader *r, int start, const Token *first, const Token
 
 static void add_constant(Reader *r, const Token *first, const Token *last, const View *view) {
     uint16_t next = first + 1 < last ? first[1].kind : T_END;
-    bool plain = first->kind == T_NAME && (next == '=' || next == ':' ||
-                                           (next >= T_POW_ASSIGN && next <= T_XOR_ASSIGN));
+    bool plain = first->kind == T_NAME &&
+                 (next == '=' || next == ':' || (next >= T_POW_ASSIGN && next <= T_XOR_ASSIGN));
     const Token *equals = find_outside(first, last, '=');
     bool assigns = equals < last;
     if (plain && next == '=' && find_outside(equals + 1, last, '=') < last) plain = false;
-    bool tuple = first->kind == T_NAME || first->kind == '(' || first->kind == '[' ||
-                 first->kind == '*';
+    bool tuple =
+        first->kind == T_NAME || first->kind == '(' || first->kind == '[' || first->kind == '*';
     if (first->kind == T_NAME && (next == '.' || next == '[') &&
         find_outside(first, equals, ',') == equals)
         tuple = false; /* a[i] = ..., a.b = ...: nothing is defined */
@@ -179,8 +179,8 @@ static Node *read_function(Reader *r, const Token *decorators, const Token *firs
     Node *node = NULL;
     if (jit) {
         r->file->function_count++;
-        node = parse_range(&r->parser, T_START_STATEMENTS, first, last, r->diagnostics,
-                           &item->error);
+        node =
+            parse_range(&r->parser, T_START_STATEMENTS, first, last, r->diagnostics, &item->error);
     } else if (!view->jit_only) {
         node = parse_quietly(r, T_START_STATEMENTS, first, last, item ? &item->error : NULL);
     }
@@ -250,10 +250,8 @@ static void read_block(Reader *r, const Token *first, const Token *last, const V
     View inner = *view;
     inner.conditional = true;
     const Token *below = line_end(first, last);
-    if (colon + 1 < last && colon[1].kind != T_NEWLINE)
-        read_simple(r, colon + 1, below, &inner);
-    if (below < last && below->kind == T_INDENT)
-        read_statements(r, below + 1, last - 1, &inner);
+    if (colon + 1 < last && colon[1].kind != T_NEWLINE) read_simple(r, colon + 1, below, &inner);
+    if (below < last && below->kind == T_INDENT) read_statements(r, below + 1, last - 1, &inner);
 }
 
 static void read_statements(Reader *r, const Token *t, const Token *end, const View *view) {
@@ -275,8 +273,15 @@ static void read_statements(Reader *r, const Token *t, const Token *end, const V
         switch (t->kind) {
         case T_DEF: read_function(r, decorators, t, after, jit != NULL, view); break;
         case T_CLASS: read_class(r, t, after, view); break;
-        case T_IF: case T_ELIF: case T_ELSE: case T_TRY: case T_EXCEPT: case T_FINALLY:
-        case T_WITH: case T_FOR: case T_WHILE: read_block(r, t, after, view); break;
+        case T_IF:
+        case T_ELIF:
+        case T_ELSE:
+        case T_TRY:
+        case T_EXCEPT:
+        case T_FINALLY:
+        case T_WITH:
+        case T_FOR:
+        case T_WHILE: read_block(r, t, after, view); break;
         default:
             if (decorators == t) read_simple(r, t, line_end(t, after), view);
         }
@@ -289,9 +294,13 @@ static void read_statements(Reader *r, const Token *t, const Token *end, const V
 static Parser parser_for(Arena *arena, Names *names, Sources *sources, Diagnostics *diagnostics,
                          uint32_t source) {
     const Source *s = &sources->list.data[source];
-    return (Parser){.arena = arena, .names = names, .sources = sources,
-                    .diagnostics = diagnostics, .source = source,
-                    .text = s->text ? s->text : "", .length = s->text ? s->length : 0};
+    return (Parser){.arena = arena,
+                    .names = names,
+                    .sources = sources,
+                    .diagnostics = diagnostics,
+                    .source = source,
+                    .text = s->text ? s->text : "",
+                    .length = s->text ? s->length : 0};
 }
 
 /* Reports what makes the whole text unreadable. */
@@ -311,8 +320,8 @@ static bool is_text(Parser *parser) {
 
 static bool scan_source(Parser *parser, bool inside, Scan *scan, TokenList *tokens) {
     if (!is_text(parser)) return false;
-    *scan = (Scan){.arena = parser->arena, .text = parser->text, .line = 1,
-                   .end = (uint32_t)parser->length};
+    *scan = (Scan){
+        .arena = parser->arena, .text = parser->text, .line = 1, .end = (uint32_t)parser->length};
     if (parser->length >= 3 && memcmp(parser->text, "\xEF\xBB\xBF", 3) == 0) scan->begin = 3;
     scan_tokens(scan);
     if (scan->junk > JUNK_LIMIT) {
@@ -341,7 +350,9 @@ File *parse_file(Arena *arena, Names *names, Sources *sources, Diagnostics *diag
     File *file = arena_new(arena, File);
     *file = (File){.source = source, .path = sources->list.data[source].path};
     Reader reader = {.parser = parser_for(arena, names, sources, diagnostics, source),
-                     .diagnostics = diagnostics, .file = file, .tail = &file->items};
+                     .diagnostics = diagnostics,
+                     .file = file,
+                     .tail = &file->items};
     Scan scan;
     TokenList tokens;
     if (!scan_source(&reader.parser, false, &scan, &tokens)) return file;

@@ -30,25 +30,45 @@ typedef struct Layout {
     TokenList out;
     VEC(Bracket) brackets;
     Indent indents[MAX_NESTING + 1];
-    uint32_t level;       /* indents[level] is the block we are in */
-    Indent statement;     /* of the line the statement began on */
-    uint64_t go_back;     /* tokens that may still be looked at twice */
-    bool line_start;      /* the next token begins a statement's line */
+    uint32_t level;   /* indents[level] is the block we are in */
+    Indent statement; /* of the line the statement began on */
+    uint64_t go_back; /* tokens that may still be looked at twice */
+    bool line_start;  /* the next token begins a statement's line */
 } Layout;
 
 static bool begins_statement(uint16_t kind) {
     switch (kind) {
-    case T_DEF: case T_CLASS: case T_RETURN: case T_WHILE: case T_WITH: case T_IMPORT:
-    case T_ASSERT: case T_PASS: case T_BREAK: case T_CONTINUE: case T_RAISE: case T_DEL:
-    case T_GLOBAL: case T_NONLOCAL: case T_TRY: case T_EXCEPT: case T_FINALLY: case T_ELIF:
-        return true;
+    case T_DEF:
+    case T_CLASS:
+    case T_RETURN:
+    case T_WHILE:
+    case T_WITH:
+    case T_IMPORT:
+    case T_ASSERT:
+    case T_PASS:
+    case T_BREAK:
+    case T_CONTINUE:
+    case T_RAISE:
+    case T_DEL:
+    case T_GLOBAL:
+    case T_NONLOCAL:
+    case T_TRY:
+    case T_EXCEPT:
+    case T_FINALLY:
+    case T_ELIF: return true;
     default: return false;
     }
 }
 
-static bool is_closer(uint16_t kind) { return kind == ')' || kind == ']' || kind == '}'; }
-static bool is_opener(uint16_t kind) { return kind == '(' || kind == '[' || kind == '{'; }
-static char closer_of(uint16_t opener) { return opener == '(' ? ')' : opener == '[' ? ']' : '}'; }
+static bool is_closer(uint16_t kind) {
+    return kind == ')' || kind == ']' || kind == '}';
+}
+static bool is_opener(uint16_t kind) {
+    return kind == '(' || kind == '[' || kind == '{';
+}
+static char closer_of(uint16_t opener) {
+    return opener == '(' ? ')' : opener == '[' ? ']' : '}';
+}
 
 /* ---- adding tokens ----------------------------------------------------------------------- */
 
@@ -60,8 +80,8 @@ static void add_mark(Layout *l, uint16_t kind, const Token *at) {
     } else if (l->out.length) {
         mark = l->out.data[l->out.length - 1];
         uint32_t length = mark.end - mark.begin;
-        mark.column = (uint16_t)(mark.column + length > UINT16_MAX ? UINT16_MAX
-                                                                   : mark.column + length);
+        mark.column =
+            (uint16_t)(mark.column + length > UINT16_MAX ? UINT16_MAX : mark.column + length);
         mark.begin = mark.end;
     }
     mark.end = mark.line_end = mark.begin;
@@ -162,8 +182,9 @@ static void close_bracket(Layout *l, const Token *t) {
         vec_push(l->arena, &l->out, *t);
         return;
     }
-    add_error(l, t, arena_printf(l->arena, "`%c` does not close the `%c` opened at line %u", text,
-                                 (char)open->kind, open->line));
+    add_error(l, t,
+              arena_printf(l->arena, "`%c` does not close the `%c` opened at line %u", text,
+                           (char)open->kind, open->line));
     for (uint32_t i = n; i-- > 0 && n - i <= MAX_NESTING;)
         if (closer_of(l->raw[l->brackets.data[i].raw].kind) == text) {
             l->brackets.length = i;
@@ -197,8 +218,12 @@ static uint32_t give_up_brackets(Layout *l, uint32_t i) {
 
 TokenList layout_tokens(Arena *arena, const char *text, const TokenList *raw, bool inside) {
     Layout *l = arena_new(arena, Layout);
-    *l = (Layout){.arena = arena, .text = text, .raw = raw->data, .raw_count = raw->length,
-                  .inside = inside, .line_start = true};
+    *l = (Layout){.arena = arena,
+                  .text = text,
+                  .raw = raw->data,
+                  .raw_count = raw->length,
+                  .inside = inside,
+                  .line_start = true};
     l->go_back = 4 * (uint64_t)raw->length;
     l->out.capacity = raw->length + raw->length / 8 + 8;
     l->out.data = arena_array(arena, Token, l->out.capacity);

@@ -322,7 +322,8 @@ static size_t read_escape(Strings *s, size_t at, size_t limit) {
     if (c == '\r' && at + 2 < limit && text[at + 2] == '\n') return at + 3;
     if (c >= '0' && c <= '7') {
         uint32_t code = 0, n = 0;
-        for (; n < 3 && at + 1 + n < limit && text[at + 1 + n] >= '0' && text[at + 1 + n] <= '7'; n++)
+        for (; n < 3 && at + 1 + n < limit && text[at + 1 + n] >= '0' && text[at + 1 + n] <= '7';
+             n++)
             code = code * 8 + (uint32_t)(text[at + 1 + n] - '0');
         if (s->bytes)
             *s->out++ = (char)code;
@@ -369,8 +370,12 @@ static Node *parse_field(Strings *s, size_t begin, size_t end) {
     }
     uint32_t line = offset_span(outer, begin, 1).line;
     const Source *source = &outer->sources->list.data[outer->source];
-    Scan scan = {.arena = outer->arena, .text = outer->text, .begin = (uint32_t)begin,
-                 .end = (uint32_t)end, .line = line, .line_start = source->line_starts[line - 1]};
+    Scan scan = {.arena = outer->arena,
+                 .text = outer->text,
+                 .begin = (uint32_t)begin,
+                 .end = (uint32_t)end,
+                 .line = line,
+                 .line_start = source->line_starts[line - 1]};
     scan_tokens(&scan);
     TokenList tokens = layout_tokens(outer->arena, outer->text, &scan.tokens, true);
     Parser inner = *outer;
@@ -457,7 +462,8 @@ static void read_string(Strings *s, const Token *token) {
 
 Node *make_strings(Parser *parser, Place place) {
     size_t size = 1;
-    for (const Token *t = place.first; t <= place.last; t++) size += 2 * (size_t)(t->end - t->begin);
+    for (const Token *t = place.first; t <= place.last; t++)
+        size += 2 * (size_t)(t->end - t->begin);
     char *text = arena_alloc(parser->arena, size);
     Strings s = {.parser = parser, .place = place, .start = text, .out = text};
     for (const Token *t = place.first; t <= place.last; t++) read_string(&s, t);

@@ -47,15 +47,15 @@ typedef struct Place {
 
 typedef struct Scan {
     Arena *arena;
-    const char *text;    /* the whole source */
-    uint32_t begin, end; /* the part to scan */
+    const char *text;          /* the whole source */
+    uint32_t begin, end;       /* the part to scan */
     uint32_t line, line_start; /* line `begin` is on and where that line starts */
-    TokenList tokens;    /* result: raw tokens, NEWLINE after each line that has any */
-    size_t field_budget; /* bytes that may still be looked at inside f-string fields */
-    const char *base;    /* the scanner's own copy of the part */
-    bool fresh;          /* no token yet on this line */
-    uint32_t junk;       /* bytes that cannot be text, outside strings and comments */
-    uint32_t junk_at;    /* the first of them */
+    TokenList tokens;          /* result: raw tokens, NEWLINE after each line that has any */
+    size_t field_budget;       /* bytes that may still be looked at inside f-string fields */
+    const char *base;          /* the scanner's own copy of the part */
+    bool fresh;                /* no token yet on this line */
+    uint32_t junk;             /* bytes that cannot be text, outside strings and comments */
+    uint32_t junk_at;          /* the first of them */
     uint32_t open_string; /* 1 + index of the token of a long string that is never closed, or 0 */
 } Scan;
 
@@ -95,13 +95,13 @@ typedef struct Parser {
     const char *text;
     size_t length;
 
-    int start;               /* token that says what is parsed: T_START_... */
-    const Token *tokens;     /* the range; `count` tokens, then END */
-    uint32_t count, next;    /* next: the token that is read next */
+    int start;            /* token that says what is parsed: T_START_... */
+    const Token *tokens;  /* the range; `count` tokens, then END */
+    uint32_t count, next; /* next: the token that is read next */
     Token end;
-    Node *result;            /* an expression, or a list of statements */
-    Diagnostic *first_error; /* of this range */
-    bool stopped;            /* nested too deep: no more messages, no more tokens */
+    Node *result;              /* an expression, or a list of statements */
+    Diagnostic *first_error;   /* of this range */
+    bool stopped;              /* nested too deep: no more messages, no more tokens */
     uint32_t as_seen, as_used; /* `x as y` in parentheses, and those that a `with` took */
     Span as_span;              /* the latest of them */
     uint32_t format_depth;     /* f-strings around this one */

@@ -119,7 +119,9 @@ static bool ends_line(uint16_t kind) {
     return kind == T_NEWLINE || kind == T_INDENT || kind == T_DEDENT || kind == T_END;
 }
 
-static bool is_keyword(uint16_t kind) { return kind >= T_AND && kind <= T_YIELD; }
+static bool is_keyword(uint16_t kind) {
+    return kind >= T_AND && kind <= T_YIELD;
+}
 
 static bool is_operator(uint16_t kind) {
     return (kind >= T_POW && kind <= T_GE) || kind == T_AND || kind == T_OR || kind == T_NOT ||
@@ -128,8 +130,8 @@ static bool is_operator(uint16_t kind) {
 
 static bool begins_operand(uint16_t kind) {
     return kind == T_NAME || kind == T_INT || kind == T_FLOAT || kind == T_STRING ||
-           kind == T_TRUE || kind == T_FALSE || kind == T_NONE || kind == T_LAMBDA ||
-           kind == '(' || kind == '[' || kind == '{' || kind == '~';
+           kind == T_TRUE || kind == T_FALSE || kind == T_NONE || kind == T_LAMBDA || kind == '(' ||
+           kind == '[' || kind == '{' || kind == '~';
 }
 
 static bool ends_operand(uint16_t kind) {
@@ -153,8 +155,17 @@ typedef struct Line {
 
 static bool opens_block(uint16_t kind) {
     switch (kind) {
-    case T_IF: case T_ELIF: case T_ELSE: case T_WHILE: case T_FOR: case T_DEF: case T_CLASS:
-    case T_WITH: case T_TRY: case T_EXCEPT: case T_FINALLY: return true;
+    case T_IF:
+    case T_ELIF:
+    case T_ELSE:
+    case T_WHILE:
+    case T_FOR:
+    case T_DEF:
+    case T_CLASS:
+    case T_WITH:
+    case T_TRY:
+    case T_EXCEPT:
+    case T_FINALLY: return true;
     default: return false;
     }
 }
@@ -243,6 +254,11 @@ static bool wrong_equals(const Line *line) {
         return true;
     }
     if (t->kind != '=') return false;
+    if (line->previous && line->previous == line->first && is_keyword(line->first->kind)) {
+        parse_error(parser, token_span(parser, line->first),
+                    "`%s` is a keyword and cannot be a name", token_text(parser, line->first));
+        return true;
+    }
     bool call = line->open && line->open->kind == '(' && line->open > line->first &&
                 ends_operand(line->open[-1].kind);
     bool assigned = false;
@@ -261,16 +277,17 @@ static bool misplaced_keyword(const Line *line) {
     const char *text = token_text(parser, t);
     Span span = token_span(parser, t);
     switch (t->kind) {
-    case T_ELSE: case T_ELIF: case T_EXCEPT: case T_FINALLY:
+    case T_ELSE:
+    case T_ELIF:
+    case T_EXCEPT:
+    case T_FINALLY:
         if (t != line->first) return false;
         parse_error(parser, span, "this `%s` belongs to no block above it", text);
         return true;
-    case T_ASYNC: case T_AWAIT: case T_YIELD:
-        parse_error(parser, span, "`%s` is not part of the language", text);
-        return true;
-    case T_AS:
-        parse_error(parser, span, "`as` can only stand in `with` and `import`");
-        return true;
+    case T_ASYNC:
+    case T_AWAIT:
+    case T_YIELD: parse_error(parser, span, "`%s` is not part of the language", text); return true;
+    case T_AS: parse_error(parser, span, "`as` can only stand in `with` and `import`"); return true;
     default: break;
     }
     if (!is_keyword(t->kind) || begins_operand(t->kind) || is_operator(t->kind)) return false;
@@ -304,7 +321,8 @@ static bool missing_operator(const Line *line) {
     Span span = token_span(parser, t);
     const char *text = token_text(parser, t), *before = token_text(parser, previous);
     if (line->open) {
-        parse_error(parser, span, "expected `,` or an operator between `%s` and `%s`", before, text);
+        parse_error(parser, span, "expected `,` or an operator between `%s` and `%s`", before,
+                    text);
     } else if (line->header && !line->colon && line->expected->colon) {
         parse_error(parser, span, "expected `:` or an operator before `%s`", text);
     } else if (parser->format_depth) {
