@@ -145,8 +145,8 @@ double *test_read(const TestTensor *t) {
         memset(image + (size_t)at * size, 0xff, size);
     }
     for (size_t i = 0; i < (size_t)t->room * size; i++)
-        ck_assert_msg((unsigned char)image[i] == 0xff, "%s: byte %zu is outside and was written",
-                      t->name, i);
+        if ((unsigned char)image[i] != 0xff) /* an assertion that holds costs a system call */
+            ck_abort_msg("%s: byte %zu is outside and was written", t->name, i);
     free(image);
     return values;
 }

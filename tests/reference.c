@@ -242,27 +242,20 @@ void reference_softmax_backward(int64_t rows, int64_t columns, const double *y, 
  * absolute error of an exponent is a relative one of the power. exp itself is good to 2 units in
  * the last place (4 u) on every device; the sum of positive numbers has L sqrt(n) u; the division
  * or a reciprocal and a product, 2 u. In the numerator and in the sum. */
-double reference_softmax_tolerance(ReferenceType out, int64_t columns, const double *x_row,
-                                   double y) {
-    double largest = -INFINITY, least = INFINITY;
-    for (int64_t i = 0; i < columns; i++) {
-        largest = fmax(largest, x_row[i]);
-        least = fmin(least, x_row[i]);
-    }
+double reference_softmax_tolerance(ReferenceType out, int64_t columns, double spread, double y) {
     double u = reference_unit_roundoff(REF_F32);
-    double one = 2 * (largest - least) + 4;
+    double one = 2 * spread + 4;
     double relative = (2 * one + REFERENCE_SIGMAS * sqrt((double)columns) + 2) * u;
     return y * (relative + reference_unit_roundoff(out)) + reference_underflow(out);
 }
 
 /* The sum of y dy has 1 + L sqrt(n) roundings on the sum of magnitudes; the difference and the
  * product one each. */
-double reference_softmax_backward_tolerance(ReferenceType out, int64_t columns, const double *y_row,
-                                            const double *dy_row, int64_t column, double dx) {
-    double sum = 0, u = reference_unit_roundoff(REF_F32);
-    for (int64_t i = 0; i < columns; i++) sum += fabs(y_row[i] * dy_row[i]);
+double reference_softmax_backward_tolerance(ReferenceType out, int64_t columns, double sum,
+                                            double y, double dy, double dx) {
+    double u = reference_unit_roundoff(REF_F32);
     double sum_error = (1 + REFERENCE_SIGMAS * sqrt((double)columns)) * u * sum;
-    double difference = fabs(y_row[column]) * (sum_error + u * (fabs(dy_row[column]) + sum));
+    double difference = fabs(y) * (sum_error + u * (fabs(dy) + sum));
     return difference + fabs(dx) * (u + reference_unit_roundoff(out)) + reference_underflow(out);
 }
 

@@ -59,11 +59,11 @@ void reference_gemm(int64_t m, int64_t n, int64_t k, const double *a, int64_t a_
 void reference_softmax(int64_t rows, int64_t columns, const double *x, double *y);
 void reference_softmax_backward(int64_t rows, int64_t columns, const double *y, const double *dy,
                                 double *dx);
-/* Most that element (row, column) may be off when computed in f32 and stored as `out`. */
-double reference_softmax_tolerance(ReferenceType out, int64_t columns, const double *x_row,
-                                   double y);
-double reference_softmax_backward_tolerance(ReferenceType out, int64_t columns, const double *y_row,
-                                            const double *dy_row, int64_t column, double dx);
+/* Most that an element may be off when computed in f32 and stored as `out`. `spread`: of the row,
+ * max(x) - min(x). `sum`: of the row, the sum of |y dy|. */
+double reference_softmax_tolerance(ReferenceType out, int64_t columns, double spread, double y);
+double reference_softmax_backward_tolerance(ReferenceType out, int64_t columns, double sum,
+                                            double y, double dy, double dx);
 
 /* ---- matrix product ----------------------------------------------------------------------------
  */
