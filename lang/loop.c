@@ -198,6 +198,12 @@ static Flow lower_unrolled(Lower *l, const Node *n, Val iterable) {
         }
         count = step > 0 ? (to - from + step - 1) / step : (from - to - step - 1) / -step;
     }
+    enum { MOST_UNROLLED = 1 << 16 };
+    if (count > MOST_UNROLLED) {
+        fail(l, n->right->span, "this loop would be unrolled more than %d times; use range(...)",
+             MOST_UNROLLED);
+        return FLOW_ON;
+    }
     Flow flow = FLOW_ON;
     l->frame->unroll_depth++;
     for (Wide i = 0; i < count && !l->gave_up && flow == FLOW_ON; i++) {

@@ -24,6 +24,8 @@ file(READ ${CMAKE_SOURCE_DIR}/kernels/kernels.h text)
 string(REPLACE "#include \"runtime/tkc.h\"" "#include <tkc.h>" text "${text}")
 file(CONFIGURE OUTPUT ${kernels_header} CONTENT "${text}" @ONLY)
 
+# tkc.pc finds the prefix from where it lies, so that the tree can be installed anywhere.
+file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_SOURCE_DIR}/tools/tkc.pc.in ${CMAKE_BINARY_DIR}/tkc.pc @ONLY)
 configure_package_config_file(
   ${CMAKE_SOURCE_DIR}/tools/tkcConfig.cmake.in ${CMAKE_BINARY_DIR}/tkcConfig.cmake

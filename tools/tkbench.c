@@ -17,7 +17,7 @@ typedef struct BenchOptions {
 /* clang-format off */
 #define FIELD(name) offsetof(BenchOptions, name)
 static const Option bench_options[] = {
-    {"--device", "-d", OPTION_TEXT, 0, FIELD(device), "DEVICE", "where kernels run (default interp)"},
+    {"--device", "-d", OPTION_TEXT, 0, FIELD(device), "DEVICE", "where kernels run: interp"},
     {"--quick", "-q", OPTION_FLAG, 0, FIELD(quick), NULL, "few samples"},
     {"--json", NULL, OPTION_TEXT, 0, FIELD(json), "FILE", "write a report; `-` is stdout"},
     {"--plot", NULL, OPTION_TEXT, 0, FIELD(plot), "FOLDER",
