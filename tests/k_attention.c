@@ -174,6 +174,26 @@ static void check_lengths(TestDevice *device, Random *random) {
         }
 }
 
+/* Diagonals just at, before and after the border of a block: one column too many or too few there
+ * is a mistake in where the mask begins. */
+static void check_diagonals(TestDevice *device, Random *random) {
+    static const int64_t diagonals[] = {-129, -128, -127, -65, -64, -63, -33, -32, -31, -1,
+                                        1,    30,   31,   32,  62,  63,  64,  126, 127, 128};
+    for (size_t i = 0; i < sizeof diagonals / sizeof *diagonals; i++)
+        for (int wide = 0; wide < 2; wide++) {
+            Case c = {.batch = 1,
+                      .heads = 1,
+                      .kv_heads = 1,
+                      .q_length = 140,
+                      .dim = 16,
+                      .type = wide ? REF_F32 : REF_F16,
+                      .mask = TKCK_CAUSAL,
+                      .precision = TKCK_IEEE};
+            c.kv_length = c.q_length + diagonals[i];
+            check_case(device, random, &c);
+        }
+}
+
 static void check_shared_heads(TestDevice *device, Random *random) {
     Case c = {2, 6, 2, 90, 150, 64, REF_F16, TKCK_CAUSAL, TKCK_IEEE, NULL};
     check_case(device, random, &c);
@@ -277,6 +297,7 @@ static void check_refusals(TestDevice *device, Random *random) {
 /* clang-format off */
 START_TEST(dims) { test_on_each_device(check_dims); } END_TEST
 START_TEST(lengths) { test_on_each_device(check_lengths); } END_TEST
+START_TEST(diagonals) { test_on_each_device(check_diagonals); } END_TEST
 START_TEST(shared_heads) { test_on_each_device(check_shared_heads); } END_TEST
 START_TEST(layouts) { test_on_each_device(check_layouts); } END_TEST
 START_TEST(tf32) { test_on_each_device(check_tf32); } END_TEST
@@ -291,6 +312,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, dims);
     tcase_add_test(tests, lengths);
+    tcase_add_test(tests, diagonals);
     tcase_add_test(tests, shared_heads);
     tcase_add_test(tests, layouts);
     tcase_add_test(tests, tf32);

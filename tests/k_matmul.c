@@ -75,9 +75,12 @@ static void check_sizes(TestDevice *device, Random *random) {
         check_case(device, random, &cases[i], NULL, NULL, NULL);
 }
 
+/* With one product a result, little is allowed beside the activation's own rounding. */
 static void check_activations(TestDevice *device, Random *random) {
     for (int i = TKCK_NO_ACTIVATION; i <= TKCK_SILU; i++) {
-        Case c = {70, 90, 40, i % 2 ? REF_F16 : REF_F32, REF_F32, (tkck_activation)i, TKCK_IEEE};
+        Case c = {70, 90, 40, REF_F16, REF_F32, (tkck_activation)i, TKCK_IEEE};
+        check_case(device, random, &c, NULL, NULL, NULL);
+        c = (Case){70, 90, 1, REF_F32, REF_F32, (tkck_activation)i, TKCK_IEEE};
         check_case(device, random, &c, NULL, NULL, NULL);
     }
 }

@@ -162,11 +162,12 @@ void test_compare(const char *what, int64_t n, const double *got, const double *
     double worst_ratio = 0;
     for (int64_t i = 0; i < n; i++) {
         double error = got[i] == expected[i] ? 0 : fabs(got[i] - expected[i]);
+        if (error != 0 && !isfinite(expected[i])) error = NAN; /* infinity is exact or wrong */
         if (!(error <= allowed[i])) {
             wrong++;
             if (first < 0) first = i;
         }
-        double ratio = error / allowed[i];
+        double ratio = error == 0 ? 0 : error / allowed[i];
         if (worst < 0 || isnan(ratio) || ratio > worst_ratio) {
             worst = i;
             worst_ratio = ratio;

@@ -34,6 +34,7 @@ double reference_unit_roundoff(ReferenceType type) {
 
 double reference_underflow(ReferenceType type) {
     const Format *f = &formats[type];
+    if (type == REF_F32) return ldexp(1, least_exponent(f));
     return ldexp(1, least_exponent(f) - f->mantissa - 1);
 }
 

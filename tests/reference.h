@@ -24,7 +24,9 @@ typedef enum ReferenceType { REF_F16, REF_BF16, REF_F32, REF_F64 } ReferenceType
 
 size_t reference_size(ReferenceType type);
 double reference_unit_roundoff(ReferenceType type); /* f16: 2^-11 */
-double reference_underflow(ReferenceType type);     /* half the least positive number */
+/* Half the least positive number; f32: the least normal number, since devices may take what is
+ * smaller as zero. */
+double reference_underflow(ReferenceType type);
 /* Element i of an array of `type`. Store rounds to nearest, ties to even, overflow to infinity. */
 double reference_load(ReferenceType type, const void *array, int64_t i);
 void reference_store(ReferenceType type, void *array, int64_t i, double value);
