@@ -356,10 +356,15 @@ static void print_string(Text *out, const char *string, uint32_t length) {
             text_printf(out, "\\%c", c);
         else if (c == '\n')
             text_puts(out, "\\n");
-        else if (c < 32 || c == 127)
-            text_printf(out, "\\x%02x", c);
-        else
+        else if (c >= 32 && c < 127)
             text_add(out, &string[i], 1);
+        else {
+            uint32_t code, n = c < 127 ? 0 : utf8_decode(string + i, length - i, &code);
+            if (n > 1)
+                text_add(out, string + i, n), i += n - 1;
+            else
+                text_printf(out, "\\x%02x", c);
+        }
     }
     text_puts(out, "\"");
 }

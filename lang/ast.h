@@ -30,7 +30,7 @@ typedef enum NodeKind {
     NODE_INT,       /* integer */
     NODE_FLOAT,     /* number */
     NODE_STRING,    /* string, string_length (adjacent literals joined, escapes resolved) */
-    NODE_FSTRING,   /* items: NODE_STRING and NODE_FORMAT in order */
+    NODE_FSTRING,   /* items: NODE_STRING and NODE_FORMAT in order (no field at all: a STRING) */
     NODE_FORMAT,    /* one {..} of an f-string: left = expression, name = format after ":" or NULL,
                        op = nothing; conversion (!r) is dropped; {x=} puts "x=" text before */
     NODE_TRUE, NODE_FALSE, NODE_NONE,

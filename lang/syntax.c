@@ -259,14 +259,12 @@ static bool wrong_equals(const Line *line) {
                     "`%s` is a keyword and cannot be a name", token_text(parser, line->first));
         return true;
     }
+    if (line->previous && line->previous->kind == '=') return false; /* a = = b */
     bool call = line->open && line->open->kind == '(' && line->open > line->first &&
                 ends_operand(line->open[-1].kind);
-    bool assigned = false;
-    for (const Token *p = line->first; p < t; p++) assigned |= p->kind == '=';
-    const char *message = "`=` assigns, and cannot stand here; to compare, write `==`";
-    if (call) message = "only a plain name can stand before `=` in a call; to compare, write `==`";
-    if (!call && !line->open && !line->header && assigned && !is_keyword(line->first->kind))
-        message = "`=` cannot stand here";
+    const char *message =
+        call ? "only a plain name can stand before `=` in a call; to compare, write `==`"
+             : "`=` assigns, and cannot stand here; to compare, write `==`";
     parse_error(parser, token_span(parser, t), "%s", message);
     return true;
 }
@@ -290,7 +288,9 @@ static bool misplaced_keyword(const Line *line) {
     case T_AS: parse_error(parser, span, "`as` can only stand in `with` and `import`"); return true;
     default: break;
     }
-    if (!is_keyword(t->kind) || begins_operand(t->kind) || is_operator(t->kind)) return false;
+    bool parameter = line->open && line->first->kind == T_DEF && !line->expected->expression;
+    if (!is_keyword(t->kind)) return false;
+    if (!parameter && (begins_operand(t->kind) || is_operator(t->kind))) return false;
     bool inside = line->open && (line->previous == line->open || line->previous->kind == ',');
     if (!inside && (!line->expected->name || line->expected->expression)) return false;
     parse_error(parser, span, "`%s` is a keyword and cannot be a name", text);
