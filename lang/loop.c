@@ -198,7 +198,7 @@ static Flow lower_unrolled(Lower *l, const Node *n, Val iterable) {
         }
         count = step > 0 ? (to - from + step - 1) / step : (from - to - step - 1) / -step;
     }
-    enum { MOST_UNROLLED = 1 << 16 };
+    enum { MOST_UNROLLED = 1 << 20 };
     if (count > MOST_UNROLLED) {
         fail(l, n->right->span, "this loop would be unrolled more than %d times; use range(...)",
              MOST_UNROLLED);

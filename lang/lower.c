@@ -8,22 +8,25 @@
 
 /* ---- finding the kernel ---------------------------------------------------------------------- */
 
+/* `def` without a name gives a function without one. */
+static bool is_function(const Item *item) { return item->kind == ITEM_FUNCTION && item->name; }
+
 uint32_t lang_function_count(const File *file) {
     uint32_t count = 0;
-    for (const Item *i = file->items; i; i = i->next) count += i->kind == ITEM_FUNCTION;
+    for (const Item *i = file->items; i; i = i->next) count += is_function(i);
     return count;
 }
 
 const char *lang_function_name(const File *file, uint32_t index) {
     for (const Item *i = file->items; i; i = i->next)
-        if (i->kind == ITEM_FUNCTION && index-- == 0) return i->name;
+        if (is_function(i) && index-- == 0) return i->name;
     return NULL;
 }
 
 static const Item *function_item(const File *file, const char *name) {
     const Item *found = NULL;
     for (const Item *i = file->items; i; i = i->next)
-        if (i->kind == ITEM_FUNCTION && strcmp(i->name, name) == 0) found = i;
+        if (is_function(i) && strcmp(i->name, name) == 0) found = i;
     return found;
 }
 
