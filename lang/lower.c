@@ -201,6 +201,29 @@ static bool read_type(Lower *l, const char *text, Span span, const char *name, M
     return true;
 }
 
+/* Bytes up to the next comma outside quotes and brackets. */
+static size_t item_length(const char *s) {
+    size_t n = 0;
+    int depth = 0;
+    char quote = 0;
+    for (; s[n]; n++) {
+        char c = s[n];
+        if (quote) {
+            if (c == '\\' && s[n + 1]) n++;
+            else if (c == quote) quote = 0;
+        } else if (c == '\'' || c == '"') {
+            quote = c;
+        } else if (strchr("([{<", c)) {
+            depth++;
+        } else if (strchr(")]}>", c)) {
+            depth--;
+        } else if (c == ',' && depth <= 0) {
+            break;
+        }
+    }
+    return n;
+}
+
 /* Item `index` of the signature, or NULL when it has fewer. */
 static const char *signature_item(Lower *l, const char *signature, uint32_t index,
                                   uint32_t *count) {
@@ -208,7 +231,7 @@ static const char *signature_item(Lower *l, const char *signature, uint32_t inde
     *count = 0;
     if (!s || !*s) return NULL;
     for (;;) {
-        size_t length = strcspn(s, ",");
+        size_t length = item_length(s);
         if ((*count)++ == index) found = trimmed(l->arena, s, length);
         if (!s[length]) return found;
         s += length + 1;
@@ -511,6 +534,7 @@ bool lang_check(const LowerRequest *request) {
     Function *function = arena_new(l->arena, Function);
     *function =
         (Function){.name = item->name, .node = item->node, .file = l->frame->function->file};
+    function->nested = item->nested;
     frame.function = function;
     (void)kernel_new(l->module, item->name, 0, NULL);
     for (const Node *p = item->node->parameters; p; p = p->next) {
