@@ -42,6 +42,26 @@ static void check_unaligned(TestDevice *device, Random *random) {
     check_length(device, random, 5000, &(TestLayout){.start = 3, .gap = 5});
 }
 
+/* Tensors given by device address, as a program does that has its own allocator. */
+static void check_addresses(TestDevice *device, Random *random) {
+    enum { N = 1500 };
+    const int64_t n = N;
+    double x[N], twice[N], allowed[N] = {0};
+    random_fill(random, REF_F32, 1, x, N);
+    for (int i = 0; i < N; i++) twice[i] = 2 * x[i];
+    TestTensor in = test_tensor(device, "x", REF_F32, 1, &n, NULL, x);
+    TestTensor out = test_tensor(device, "out", REF_F32, 1, &n, NULL, NULL);
+    tkck_tensor from = in.tensor, to = out.tensor;
+    from.data = tkc_arg_address(tkc_buffer_address(in.buffer));
+    to.data = tkc_arg_address(tkc_buffer_address(out.buffer));
+    test_ok(tkck_vector_add(device->library, NULL, &from, &from, &to));
+    double *got = test_read(&out);
+    test_compare("vector_add by address", n, got, twice, allowed);
+    free(got);
+    test_free(&in);
+    test_free(&out);
+}
+
 /* What the host refuses, and that it says which tensor is meant. */
 static void check_refusals(TestDevice *device, Random *random) {
     (void)random;
@@ -70,6 +90,11 @@ START_TEST(unaligned) {
 }
 END_TEST
 
+START_TEST(addresses) {
+    test_on_each_device(check_addresses);
+}
+END_TEST
+
 START_TEST(refusals) {
     test_on_each_device(check_refusals);
 }
@@ -81,6 +106,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, lengths);
     tcase_add_test(tests, unaligned);
+    tcase_add_test(tests, addresses);
     tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);
     return test_main(suite);
