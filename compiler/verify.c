@@ -191,9 +191,15 @@ static void check_kernel(Verifier *v, const Kernel *kernel) {
     }
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const Parameter *p = &kernel->parameters[i];
+        const Value *value = kernel->body->arguments[i];
+        for (uint32_t j = 0; j < i && p->name && kernel->parameters[j].name; j++)
+            if (!strcmp(kernel->parameters[j].name, p->name))
+                report(v, NULL, "two parameters are named `%s`", p->name);
         if (!is_name(p->name))
             report(v, NULL, "parameter %u has no proper name", i);
-        else if (p->type != kernel->body->arguments[i]->type || type_is_block(p->type))
+        else if (!value->name || strcmp(value->name, p->name) != 0)
+            report(v, NULL, "the value of parameter `%s` has another name", p->name);
+        else if (p->type != value->type || type_is_block(p->type))
             report(v, NULL, "parameter `%s` must be a scalar or a pointer", p->name);
         else if (p->divisibility < 1)
             report(v, NULL, "the divisibility of `%s` must be positive", p->name);

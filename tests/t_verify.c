@@ -328,6 +328,12 @@ static void parameter_count(Module *m) {
 static void parameter_divisibility(Module *m) {
     m->kernel->parameters[0].divisibility = 0;
 }
+static void parameters_alike(Module *m) {
+    m->kernel->parameters[1].name = m->kernel->body->arguments[1]->name = "n";
+}
+static void parameter_renamed(Module *m) {
+    m->kernel->body->arguments[1]->name = "other";
+}
 static void warps(Module *m) {
     m->kernel->num_warps = 6;
 }
@@ -374,6 +380,8 @@ static const struct {
     {parameter_type, "must be a scalar or a pointer"},
     {parameter_count, "1 parameters, but its body takes 2"},
     {parameter_divisibility, "must be positive"},
+    {parameters_alike, "two parameters are named `n`"},
+    {parameter_renamed, "has another name"},
     {warps, "num_warps must be"},
     {ctas, "num_ctas must be"},
     {removed_user, "used by a removed op"},

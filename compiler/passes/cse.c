@@ -63,15 +63,17 @@ static void pair(Arena *arena, ValueMap *map, Value *a, Value *b) {
     vec_push(arena, map, b);
 }
 
+enum { LARGEST_MAP = 2000 }; /* larger regions are not compared: looking up is linear */
+
 static bool same_region(Arena *arena, ValueMap *map, Region *a, Region *b) {
-    if (a->argument_count != b->argument_count) return false;
+    if (a->argument_count != b->argument_count || map->length > LARGEST_MAP) return false;
     for (uint32_t i = 0; i < a->argument_count; i++) {
         if (a->arguments[i]->type != b->arguments[i]->type) return false;
         pair(arena, map, a->arguments[i], b->arguments[i]);
     }
     Op *x = a->first, *y = b->first;
     for (; x && y; x = x->next, y = y->next) {
-        if (!same_op(arena, map, x, y)) return false;
+        if (map->length > LARGEST_MAP || !same_op(arena, map, x, y)) return false;
         for (uint32_t i = 0; i < x->result_count; i++)
             pair(arena, map, op_result(x, i), op_result(y, i));
     }

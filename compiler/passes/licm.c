@@ -1,7 +1,7 @@
 /* licm.c: pure ops that do not depend on a loop move before it.
  *
  * Inner loops come first, so that an op leaves as many loops as it can. A pure op cannot trap, so
- * it may run even when the loop does not.
+ * it may run even when the loop does not. Loads stay: something in the loop may write.
  */
 #include "compiler/passes/pass.h"
 
