@@ -122,8 +122,10 @@ static void merge_scopes(Lower *l, const Node *n, Value *condition, Branch *bran
         }
         Changed c = {.name = a->name, .span = a->value.span};
         Fit fit = merge_values(l, &m, a->value, b->value, &c.value);
-        if (fit == FIT_TYPES) {
+        if (fit == FIT_TYPES && condition) {
             report_branches(l, n, a->name, a->value, b->value);
+        } else if (fit == FIT_TYPES) { /* the condition may be a constant */
+            c.value = val_unknown();
         } else if (fit == FIT_KINDS) { /* only an error when it is used */
             Binding lost = {.name = a->name, .value = b->value};
             lost.lost = condition || !l->checking;

@@ -23,7 +23,8 @@ const Builtin *builtin_find(const char *module, const char *name) {
         const char *module;
         uint32_t flag;
     } plain[] = {{"triton", TRITON}, {"python", PYTHON}, {"dtype", DTYPE},
-                 {"str", STR},       {"dict", DICT},     {"descriptor", DESCRIPTOR}};
+                 {"str", STR},       {"dict", DICT},     {"descriptor", DESCRIPTOR},
+                 {"math", MATH},     {"torch", TORCH}};
     if (strncmp(module, "triton.language", 15) == 0) return find(name, TL);
     for (uint32_t i = 0; i < ARRAY_LENGTH(plain); i++)
         if (strcmp(plain[i].module, module) == 0) return find(name, plain[i].flag);
@@ -48,13 +49,22 @@ Location here(const Lower *l, Span span) {
     return (Location){.span = span, .inlined_at = l->frame ? l->frame->site : NULL};
 }
 
+/* Errors inside the standard file are shown where the user called it. */
+static Location users_place(const Lower *l, Span span) {
+    Location at = here(l, span);
+    if (!l->std || span.source != l->std->file->source) return at;
+    for (const Frame *f = l->frame; f && f->site && f->function->file->is_std; f = f->up)
+        at = (Location){.span = f->site->span, .inlined_at = f->site->up};
+    return at;
+}
+
 Val fail(Lower *l, Span span, const char *format, ...) {
     char text[1024];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    diag_error(l->diagnostics, here(l, span), "%s", text);
+    diag_error(l->diagnostics, users_place(l, span), "%s", text);
     if (l->diagnostics->errors > 200) l->gave_up = true;
     return val_error();
 }
@@ -65,7 +75,8 @@ void note(Lower *l, Span span, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    diag_note(l->diagnostics, (Location){.span = span}, "%s", text);
+    Location at = {.span = users_place(l, span).span};
+    diag_note(l->diagnostics, at, "%s", text);
 }
 
 const char *describe(Lower *l, Val v) {

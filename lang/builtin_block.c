@@ -115,6 +115,9 @@ Val builtin_dot(Lower *l, Call *c) {
     const Type *out = type_scalar(l->types, DT_f32);
     if (c->given[6] && c->arguments[6].kind != VAL_NONE && !argument_dtype(l, c, 6, &out))
         return val_error();
+    Val given_acc = c->arguments[2];
+    if (!c->given[6] && given_acc.kind == VAL_TENSOR && !type_is_pointer(given_acc.value->type))
+        out = type_element(given_acc.value->type);
     if (trans_a) a = transposed(l, a);
     if (trans_b) b = transposed(l, b);
     DType da = type_dtype(a->type), db = type_dtype(b->type);

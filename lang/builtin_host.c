@@ -69,6 +69,7 @@ static int is_instance(Val v, Val type) {
     if (strcmp(name, "str") == 0) return v.kind == VAL_STRING;
     if (strcmp(name, "tuple") == 0 || strcmp(name, "list") == 0) return v.kind == VAL_TUPLE;
     if (strcmp(name, "dict") == 0) return v.kind == VAL_DICT;
+    if (strcmp(name, "tensor_descriptor") == 0) return v.kind == VAL_DESCRIPTOR;
     return -1;
 }
 
@@ -169,6 +170,12 @@ Val builtin_static_print(Lower *l, Call *c) {
 
 /* ---- ranges
  * -------------------------------------------------------------------------------------------- */
+
+/* tl.condition(c, hints...) around the condition of `while` */
+Val builtin_condition(Lower *l, Call *c) {
+    (void)l;
+    return c->arguments[0];
+}
 
 Val builtin_range(Lower *l, Call *c) {
     Val *items = arena_array(l->arena, Val, RANGE_ITEMS);
@@ -446,4 +453,16 @@ Val builtin_config(Lower *l, Call *c) {
 Val builtin_num_threads(Lower *l, Call *c) {
     uint32_t warps = l->module->kernel->num_warps;
     return val_int(c->builtin->code == 1 ? warps : warps * 32);
+}
+
+/* Is the target at least this compute capability? Targets without one (interp, cpu) count as the
+ * newest that is fully described, sm_90. */
+Val builtin_capability(Lower *l, Call *c) {
+    int64_t major, minor;
+    if (!argument_int(l, c, 0, &major)) return val_error();
+    minor = 0;
+    if (c->given[1] && !argument_int(l, c, 1, &minor)) return val_error();
+    const char *target = l->request->target;
+    long number = target && strncmp(target, "sm_", 3) == 0 ? strtol(target + 3, NULL, 10) : 90;
+    return val_bool(number / 10 > major || (number / 10 == major && number % 10 >= minor));
 }

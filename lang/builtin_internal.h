@@ -4,12 +4,29 @@
 
 #include "lang/lower_internal.h"
 
-enum { TL = 1, METHOD = 2, PYTHON = 4, TRITON = 8, DTYPE = 16, STR = 32, DICT = 64, DESCRIPTOR = 128 };
+enum {
+    TL = 1,
+    METHOD = 2,
+    PYTHON = 4,
+    TRITON = 8,
+    DTYPE = 16,
+    STR = 32,
+    DICT = 64,
+    DESCRIPTOR = 128,
+    MATH = 256,
+    TORCH = 512
+};
 
 /* Codes of is_dtype beside the DTypes, and of classify. */
 enum {
-    IS_FP8 = DT_COUNT, IS_FLOATING, IS_STANDARD_FLOATING, IS_INT, IS_INT_SIGNED, IS_INT_UNSIGNED,
-    IS_POINTER, IS_BLOCK
+    IS_FP8 = DT_COUNT,
+    IS_FLOATING,
+    IS_STANDARD_FLOATING,
+    IS_INT,
+    IS_INT_SIGNED,
+    IS_INT_UNSIGNED,
+    IS_POINTER,
+    IS_BLOCK
 };
 enum { CLASS_NAN, CLASS_INF, CLASS_FINITE, CLASS_NEGATIVE };
 
@@ -22,6 +39,18 @@ Val builtin_arange(Lower *l, Call *c);
 Val builtin_assert(Lower *l, Call *c);
 Val builtin_assume(Lower *l, Call *c);
 Val builtin_atomic(Lower *l, Call *c);
+Val builtin_as_bits(Lower *l, Call *c);
+Val builtin_atomic_load(Lower *l, Call *c);
+Val builtin_atomic_store(Lower *l, Call *c);
+Val builtin_capability(Lower *l, Call *c);
+Val builtin_condition(Lower *l, Call *c);
+Val builtin_from_integer(Lower *l, Call *c);
+Val builtin_string_format(Lower *l, Call *c);
+Val builtin_string_join(Lower *l, Call *c);
+Val builtin_string_replace(Lower *l, Call *c);
+Val builtin_string_split(Lower *l, Call *c);
+Val builtin_string_strip(Lower *l, Call *c);
+Val builtin_to_tensor(Lower *l, Call *c);
 Val builtin_atomic_cas(Lower *l, Call *c);
 Val builtin_barrier(Lower *l, Call *c);
 Val builtin_bitcast(Lower *l, Call *c);
@@ -56,6 +85,9 @@ Val builtin_getattr(Lower *l, Call *c);
 Val builtin_hasattr(Lower *l, Call *c);
 Val builtin_hint(Lower *l, Call *c);
 Val builtin_histogram(Lower *l, Call *c);
+Val builtin_host_classify(Lower *l, Call *c);
+Val builtin_host_limits(Lower *l, Call *c);
+Val builtin_host_math(Lower *l, Call *c);
 Val builtin_inline_asm(Lower *l, Call *c);
 Val builtin_integer_unary(Lower *l, Call *c);
 Val builtin_is_dtype(Lower *l, Call *c);

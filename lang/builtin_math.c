@@ -15,10 +15,14 @@ Val builtin_unary(Lower *l, Call *c) {
 }
 
 /* Two operands in their common type and shape. */
-static bool pair(Lower *l, Call *c, Value **x, Value **y) {
+static bool pair_for(Lower *l, Call *c, bool division, Value **x, Value **y) {
     const char *what = arena_printf(l->arena, "`%s`", c->builtin->name);
     return arithmetic_operands(l, c->arguments[0], c->arguments[1], c->spans[0], c->spans[1],
-                               c->span, false, what, x, y);
+                               c->span, division, what, x, y);
+}
+
+static bool pair(Lower *l, Call *c, Value **x, Value **y) {
+    return pair_for(l, c, false, x, y);
 }
 
 /* The same, as f32 or f64. */
@@ -39,7 +43,7 @@ Val builtin_float_binary(Lower *l, Call *c) {
 
 Val builtin_fdiv(Lower *l, Call *c) {
     Value *x, *y;
-    if (!pair(l, c, &x, &y)) return val_error();
+    if (!pair_for(l, c, true, &x, &y)) return val_error();
     if (!dtype_is_float(type_dtype(x->type)))
         return fail(l, c->span, "`%s` divides floats, not %s; write `//` for integers",
                     c->builtin->name, type_string(x->type, l->arena));
@@ -107,21 +111,27 @@ Val builtin_python_minmax(Lower *l, Call *c) {
     return best;
 }
 
+/* Three operands in their common type and shape; DT_NONE after an error. */
+static DType triple(Lower *l, Call *c, Value **v) {
+    for (uint32_t i = 0; i < 3; i++) {
+        v[i] = argument_tensor(l, c, i);
+        if (!v[i]) return DT_NONE;
+        if (!type_is_pointer(v[i]->type)) continue;
+        fail(l, c->spans[i], "%s is a pointer", argument_name(l, c, i));
+        return DT_NONE;
+    }
+    DType d = common_dtype(l, c->arguments, v, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        v[i] = number_operand(l, c->arguments[i], v[i], d, c->spans[i]);
+        if (!v[i]) return DT_NONE;
+    }
+    const char *what = arena_printf(l->arena, "`%s`", c->builtin->name);
+    return broadcast_together(l, v, 3, c->spans, c->span, what) ? d : DT_NONE;
+}
+
 Val builtin_clamp(Lower *l, Call *c) {
     Value *v[3];
-    bool mixed;
-    DType d = DT_NONE;
-    for (int i = 0; i < 3; i++) {
-        v[i] = argument_tensor(l, c, (uint32_t)i);
-        if (!v[i]) return val_error();
-        if (type_is_pointer(v[i]->type))
-            return fail(l, c->spans[i], "%s is a pointer", argument_name(l, c, (uint32_t)i));
-        DType e = type_dtype(v[i]->type);
-        bool number = c->arguments[i].kind != VAL_TENSOR;
-        d = i == 0 ? e : promote(d, false, e, number, false, &mixed);
-    }
-    for (int i = 0; i < 3; i++) v[i] = cast_to(l, v[i], d, WORD_none);
-    if (!broadcast_together(l, v, 3, c->spans, c->span, "`clamp`")) return val_error();
+    if (triple(l, c, v) == DT_NONE) return val_error();
     Value *r = build_ternary(&l->build, OP_clamp, v[0], v[1], v[2]);
     if (wants_nan(l, c, 3)) op_set_int(l->module, r->op, ATTR_nan, 1);
     return val_tensor(r);
@@ -150,19 +160,9 @@ Val builtin_where(Lower *l, Call *c) {
 
 Val builtin_fma(Lower *l, Call *c) {
     Value *v[3];
-    bool mixed;
-    DType d = DT_NONE;
-    for (uint32_t i = 0; i < 3; i++) {
-        v[i] = argument_tensor(l, c, i);
-        if (!v[i]) return val_error();
-        if (type_is_pointer(v[i]->type))
-            return fail(l, c->spans[i], "%s is a pointer", argument_name(l, c, i));
-        DType e = type_dtype(v[i]->type);
-        d = i == 0 ? e : promote(d, false, e, c->arguments[i].kind != VAL_TENSOR, false, &mixed);
-    }
+    DType d = triple(l, c, v);
+    if (d == DT_NONE) return val_error();
     if (!dtype_is_float(d)) return fail(l, c->span, "`fma` needs floats, not %s", dtype_name(d));
-    for (int i = 0; i < 3; i++) v[i] = cast_to(l, v[i], d, WORD_none);
-    if (!broadcast_together(l, v, 3, c->spans, c->span, "`fma`")) return val_error();
     return val_tensor(build_ternary(&l->build, OP_fma, v[0], v[1], v[2]));
 }
 
@@ -218,12 +218,36 @@ Val builtin_classify(Lower *l, Call *c) {
     return val_tensor(build_binary(b, c->builtin->code == CLASS_INF ? OP_eq : OP_lt, size, inf));
 }
 
+/* llrint, float2uint_rz, ...: the type is in the name. */
 Val builtin_to_integer(Lower *l, Call *c) {
     Value *x = float_operand(l, c->arguments[0], c->spans[0], argument_name(l, c, 0));
     if (!x) return val_error();
     x = build_unary(&l->build, (OpCode)c->builtin->code, x);
-    bool wide = strncmp(c->builtin->name, "ll", 2) == 0;
-    return val_tensor(cast_to(l, x, wide ? DT_i64 : DT_i32, WORD_none));
+    const char *two = strchr(c->builtin->name, '2'), *type = two ? two + 1 : c->builtin->name;
+    bool is_unsigned = *type == 'u', wide = type[is_unsigned] == 'l';
+    DType d = is_unsigned ? (wide ? DT_u64 : DT_u32) : wide ? DT_i64 : DT_i32;
+    return val_tensor(cast_to(l, x, d, WORD_none));
+}
+
+Val builtin_from_integer(Lower *l, Call *c) {
+    Value *x = argument_tensor(l, c, 0);
+    if (!x) return val_error();
+    if (type_is_pointer(x->type))
+        return fail(l, c->spans[0], "%s is a pointer", argument_name(l, c, 0));
+    return val_tensor(cast_to(l, x, (DType)c->builtin->code, WORD_none));
+}
+
+/* float_as_int and its like */
+Val builtin_as_bits(Lower *l, Call *c) {
+    Value *x = argument_tensor(l, c, 0);
+    DType to = (DType)c->builtin->code;
+    if (!x) return val_error();
+    DType from = dtype_is_float(to) ? DT_NONE : to == DT_i64 ? DT_f64 : DT_f32;
+    if (from != DT_NONE && !type_is_pointer(x->type)) x = cast_to(l, x, from, WORD_none);
+    if (type_is_pointer(x->type) || dtype_size(type_dtype(x->type)) != dtype_size(to))
+        return fail(l, c->spans[0], "`%s` of %s", c->builtin->name, type_string(x->type, l->arena));
+    if (type_dtype(x->type) == to) return val_tensor(x);
+    return val_tensor(build_to(&l->build, OP_bitcast, x, type_with_dtype(l->types, x->type, to)));
 }
 
 /* ---- types ------------------------------------------------------------------------------------
@@ -248,6 +272,10 @@ Val builtin_cast(Lower *l, Call *c) {
     if (type_is_pointer(x->type) || element->kind == TYPE_POINTER)
         return result(cast_to_type(l, x, element, c->span));
     return val_tensor(cast_to(l, x, element->dtype, word));
+}
+
+Val builtin_to_tensor(Lower *l, Call *c) {
+    return result(argument_tensor(l, c, 0));
 }
 
 Val builtin_bitcast(Lower *l, Call *c) {

@@ -447,6 +447,56 @@ Val builtin_atomic_cas(Lower *l, Call *c) {
     return val_tensor(op_result(op, 0));
 }
 
+/* A load or store that other programs see whole: an `or` with 0, an exchange. */
+static Val atomic_access(Lower *l, Call *c, Word kind, Value *value, uint32_t mask_at) {
+    bool is_bool;
+    Word sem, scope;
+    Value *pointer = pointer_argument(l, c, &is_bool);
+    if (!pointer || !atomic_words(l, c, mask_at + 1, &sem, &scope)) return val_error();
+    const Type *element = type_element(pointer->type)->element;
+    uint32_t size = type_element_size(element);
+    if (size < 4 || element->kind != TYPE_SCALAR)
+        return fail(l, c->spans[0], "`%s` is not available for %s", c->builtin->name,
+                    type_string(element, l->arena));
+    const Type *bits = type_scalar(l->types, size == 8 ? DT_i64 : DT_i32);
+    const Type *to = type_with_element(l->types, pointer->type, type_pointer(l->types, bits));
+    if (element != bits) pointer = build_to(&l->build, OP_bitcast, pointer, to);
+    Value *values[3] = {pointer, value, NULL};
+    if (!value) {
+        values[1] = build_zero(&l->build, bits);
+    } else {
+        values[1] = cast_to_type(l, value, element, c->spans[1]);
+        const Type *as = values[1] ? type_with_element(l->types, values[1]->type, bits) : NULL;
+        if (as && element != bits) values[1] = build_to(&l->build, OP_bitcast, values[1], as);
+    }
+    if (!values[1]) return val_error();
+    uint32_t count = 2;
+    Span spans[3] = {c->spans[0], c->spans[1], c->spans[mask_at]};
+    if (c->arguments[mask_at].kind != VAL_NONE) {
+        values[2] = truth_value(l, c->arguments[mask_at], spans[2], argument_name(l, c, mask_at));
+        if (!values[2]) return val_error();
+        count = 3;
+    }
+    if (!match_shapes(l, c, values, count, spans)) return val_error();
+    Op *op = build_op(&l->build, OP_atomic_rmw, count, values, 0, NULL);
+    op_set_word(l->module, op, ATTR_kind, kind);
+    set_word(l, op, ATTR_sem, sem);
+    set_word(l, op, ATTR_scope, scope);
+    Value *r = op_result(op, 0);
+    if (element != bits)
+        r = build_to(&l->build, OP_bitcast, r, type_with_element(l->types, r->type, element));
+    return value ? val_none() : val_tensor(r);
+}
+
+Val builtin_atomic_load(Lower *l, Call *c) {
+    return atomic_access(l, c, WORD_or, NULL, 1);
+}
+
+Val builtin_atomic_store(Lower *l, Call *c) {
+    Value *value = argument_tensor(l, c, 1);
+    return value ? atomic_access(l, c, WORD_xchg, value, 2) : val_error();
+}
+
 /* ---- tensor descriptors
  * ------------------------------------------------------------------------------------ */
 

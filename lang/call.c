@@ -75,7 +75,7 @@ static void evaluate_arguments(Lower *l, const Node *call, Arguments *a) {
 typedef struct BuiltinParameter {
     const char *name;
     size_t length;
-    bool has_default, is_rest;
+    bool has_default, is_rest, is_keywords;
 } BuiltinParameter;
 
 static uint32_t read_parameters(const char *text, BuiltinParameter *out) {
@@ -87,6 +87,8 @@ static uint32_t read_parameters(const char *text, BuiltinParameter *out) {
         if (*text == '*') {
             p.is_rest = true;
             p.name = ++text;
+            p.is_keywords = *text == '*';
+            if (p.is_keywords) p.name = ++text;
         }
         while (*text && *text != ',' && *text != '=' && *text != ' ') text++;
         p.length = (size_t)(text - p.name);
@@ -105,6 +107,9 @@ static bool bind_builtin(Lower *l, Call *c, const BuiltinParameter *parameters,
                          const Arguments *a) {
     const Builtin *b = c->builtin;
     VEC(Val) rest = {0};
+    VEC(const char *) other_names = {0};
+    VEC(Val) other_values = {0};
+    bool any_keyword = c->count && parameters[c->count - 1].is_keywords;
     uint32_t next = 0;
     for (uint32_t i = 0; i < a->positional.length; i++) {
         if (next < c->count && parameters[next].is_rest) {
@@ -129,6 +134,11 @@ static bool bind_builtin(Lower *l, Call *c, const BuiltinParameter *parameters,
                (parameters[i].is_rest || strncmp(parameters[i].name, name, parameters[i].length) ||
                 name[parameters[i].length]))
             i++;
+        if (i == c->count && any_keyword) {
+            vec_push(l->arena, &other_names, name);
+            vec_push(l->arena, &other_values, a->keywords.data[k]);
+            continue;
+        }
         if (i == c->count) {
             const char *near = nearest(name, c->names, c->count);
             fail(l, a->name_spans.data[k], "%s has no argument `%s`%s%s%s", call_name(l, b), name,
@@ -145,6 +155,9 @@ static bool bind_builtin(Lower *l, Call *c, const BuiltinParameter *parameters,
         c->spans[i] = a->keyword_spans.data[k];
         c->given[i] = true;
     }
+    c->keyword_names = other_names.data;
+    c->keyword_values = other_values.data;
+    c->keyword_count = other_names.length;
     for (uint32_t i = 0; i < c->count; i++) {
         if (c->given[i] || parameters[i].has_default || parameters[i].is_rest) continue;
         fail(l, c->span, "%s needs an argument `%s`", call_name(l, b), c->names[i]);
@@ -189,14 +202,6 @@ static const Node *find_parameter(const Function *f, const char *name, uint32_t 
     return NULL;
 }
 
-static bool is_constexpr_parameter(const Node *p) {
-    const Node *a = p->annotation;
-    if (!a) return false;
-    if (a->kind == NODE_STRING) return strstr(a->string, "constexpr") != NULL;
-    if (a->kind == NODE_SUBSCRIPT) a = a->left;
-    return (a->kind == NODE_ATTRIBUTE || a->kind == NODE_NAME) && strcmp(a->name, "constexpr") == 0;
-}
-
 /* A parameter's default, evaluated where the function was defined. */
 static Val default_value(Lower *l, const Function *f, const Node *p) {
     Frame frame = {.function = f, .up = l->frame, .site = l->frame ? l->frame->site : NULL};
@@ -218,7 +223,6 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
                           Span span) {
     Val values[MAX_PARAMETERS] = {{0}};
     bool given[MAX_PARAMETERS] = {false};
-    Span spans[MAX_PARAMETERS];
     uint32_t count = 0;
     for (const Node *p = f->node->parameters; p; p = p->next) count++;
     if (count > MAX_PARAMETERS) {
@@ -238,7 +242,7 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
         if (p->op == OPERATOR_POW || p->keyword_only) break;
         if (used >= a->positional.length) continue;
         values[index] = a->positional.data[used];
-        spans[index] = a->positional_spans.data[used++];
+        used++;
         given[index] = true;
     }
     if (used < a->positional.length) {
@@ -265,7 +269,6 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
             return false;
         }
         values[index] = a->keywords.data[k];
-        spans[index] = a->keyword_spans.data[k];
         given[index] = true;
     }
     index = 0;
@@ -279,11 +282,6 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
         } else if (!given[index]) {
             fail(l, span, "`%s` needs an argument `%s`", f->name, p->name);
             note_definition(l, f);
-            return false;
-        } else if (is_constexpr_parameter(p) && values[index].kind == VAL_TENSOR) {
-            char *what = arena_printf(l->arena, "parameter `%s` of `%s`", p->name, f->name);
-            not_constant(l, values[index], spans[index], what);
-            note(l, p->span, "it is declared `tl.constexpr` here");
             return false;
         }
         Binding b = {.name = p->name, .value = values[index]};
@@ -302,9 +300,10 @@ static bool too_deep(Lower *l, const Function *f, Span span) {
         diag_error(l->diagnostics, at, "`%s` calls itself", f->name);
     else
         diag_error(l->diagnostics, at, "calls are nested deeper than %d", MAX_CALL_DEPTH);
-    diag_note(l->diagnostics, (Location){.span = f->node->span},
-         "functions are inlined into the kernel, so recursion must end at compile time; write a "
-         "loop");
+    diag_note(
+        l->diagnostics, (Location){.span = f->node->span},
+        "functions are inlined into the kernel, so recursion must end at compile time; write a "
+        "loop");
     l->gave_up = true;
     return true;
 }

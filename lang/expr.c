@@ -387,8 +387,11 @@ static Val lower_unary(Lower *l, const Node *node) {
     bool is_float = dtype_is_float(type_dtype(v->type));
     switch (node->op) {
     case OPERATOR_POS: return a;
-    case OPERATOR_NEG:
-        return val_tensor(build_binary(&l->build, OP_sub, build_zero(&l->build, v->type), v));
+    case OPERATOR_NEG: { /* -0.0 - x, not 0.0 - x: the sign of zero changes too */
+        Value *zero = is_float ? build_constant_float(&l->build, v->type, -0.0)
+                               : build_zero(&l->build, v->type);
+        return val_tensor(build_binary(&l->build, OP_sub, zero, v));
+    }
     case OPERATOR_INVERT: {
         if (is_float) return fail(l, node->span, "`~` needs integers, not %s", describe(l, a));
         int64_t ones = type_dtype(v->type) == DT_i1 ? 1 : -1;

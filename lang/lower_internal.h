@@ -56,6 +56,7 @@ typedef struct Function {
     const Node *node; /* NODE_FUNCTION or NODE_LAMBDA */
     FileScope *file;
     struct Scope *closure; /* lambdas, nested defs: the scope they were made in, or NULL */
+    bool nested;    /* inside a host function or class: names of those may be meant */
     bool is_python; /* not a jit function: runs on constants, numbers stay numbers */
 } Function;
 
@@ -202,7 +203,7 @@ Val val_tensor(Value *v);
 Val val_tuple(const Val *items, uint32_t count); /* items stay with the caller's arena */
 const char *wide_string(Arena *arena, Wide w);
 
-/* ---- konst.c ----------------------------------------------------------------------------------- */
+/* ---- konst.c ------------------------------------------------------------------------------- */
 
 Val konst_binary(Lower *l, Operator op, Val a, Val b, Span span);
 Val konst_unary(Lower *l, Operator op, Val a, Span span);
@@ -212,7 +213,7 @@ bool konst_truth(Val v); /* Python's bool(v) */
 /* Appends str(v) to the text. */
 void konst_print(Lower *l, Val v, Text *out);
 
-/* ---- scope.c ------------------------------------------------------------------------------------ */
+/* ---- scope.c ------------------------------------------------------------------------------- */
 
 Binding *scope_find(Scope *scope, const char *name); /* this function's variables only */
 void scope_set(Lower *l, Scope *scope, const char *name, Val value);
@@ -227,7 +228,13 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
 Val module_attribute(Lower *l, Val module, const char *name, Span span);
 const Item *file_item(const File *file, const char *name);
 
-/* ---- expr.c -------------------------------------------------------------------------------------- */
+/* ---- host_module.c ------------------------------------------------------------------------- */
+
+/* What Python's math, torch or numpy define that is a compile-time value. */
+bool host_module_attribute(Lower *l, const char *module, const char *name, Val *value);
+bool host_module_known(const char *module); /* a package that never holds kernels */
+
+/* ---- expr.c -------------------------------------------------------------------------------- */
 
 Val lower_expression(Lower *l, const Node *node);
 Val lower_attribute(Lower *l, Val of, const char *name, const Node *node);
@@ -236,12 +243,12 @@ Val lower_index(Lower *l, Val of, Val index, const Node *node);
 Val lower_binary(Lower *l, Operator op, Val a, Val b, const Node *node);
 Val lower_compare(Lower *l, Operator op, Val a, Val b, const Node *node);
 
-/* ---- stmt.c --------------------------------------------------------------------------------------- */
+/* ---- stmt.c -------------------------------------------------------------------------------- */
 
 Flow lower_body(Lower *l, const Node *statements); /* a function's body to its end */
 void lower_assign(Lower *l, const Node *target, Val value, const Node *statement);
 
-/* ---- call.c ------------------------------------------------------------------------------------------ */
+/* ---- call.c -------------------------------------------------------------------------------- */
 
 /* A call of a builtin: arguments in the order of its parameter list. `rest` takes *args. */
 enum { MAX_ARGUMENTS = 24 };
@@ -256,6 +263,9 @@ struct Call {
     uint32_t count;
     Val *rest; /* *args */
     uint32_t rest_count;
+    const char **keyword_names; /* **kwargs: the keywords that name no parameter */
+    Val *keyword_values;
+    uint32_t keyword_count;
 };
 
 Val lower_call(Lower *l, const Node *node);
@@ -266,7 +276,7 @@ Val call_function(Lower *l, const Function *function, const Val *positional,
                   const Val *keyword_values, uint32_t keyword_count, Span span);
 Val call_std(Lower *l, const char *name, const Val *arguments, uint32_t count, Span span);
 
-/* ---- semantics.c --------------------------------------------------------------------------------------- */
+/* ---- semantics.c --------------------------------------------------------------------------- */
 
 /* A tensor for a number or tensor (Triton's to_tensor: int -> i32/u32/i64/u64 by size, float ->
  * f32 or f64). NULL after an error. `what` names it in the message. */
@@ -280,6 +290,10 @@ bool broadcast_together(Lower *l, Value **values, uint32_t count, const Span *sp
                         const char *what);
 Value *broadcast_to(Lower *l, Value *v, uint32_t rank, const uint32_t *shape, Span span);
 DType promote(DType a, bool a_is_number, DType b, bool b_is_number, bool division, bool *mixed);
+/* An operand in `dtype`; a number that does not fit is an error. */
+Value *number_operand(Lower *l, Val v, Value *as_tensor, DType dtype, Span span);
+/* The type in which operands of a function of three (clamp, fma) meet: tensors first. */
+DType common_dtype(Lower *l, const Val *values, Value *const *tensors, uint32_t count);
 /* Operands of an arithmetic op in their common type and shape. */
 bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span at, bool division,
                          const char *what, Value **x, Value **y);
@@ -288,7 +302,7 @@ Val tensor_compare(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span
 Value *truth_value(Lower *l, Val v, Span span, const char *what); /* i1 scalar or block */
 Value *float_operand(Lower *l, Val v, Span span, const char *what); /* f32 or f64; widened */
 
-/* ---- builtin.c -------------------------------------------------------------------------------------- */
+/* ---- builtin.c ----------------------------------------------------------------------------- */
 
 /* A function of triton.language (module "triton.language", "…math", "…libdevice") or of Python. */
 const Builtin *builtin_find(const char *module, const char *name);

@@ -137,12 +137,17 @@ static Val import_value(Lower *l, FileScope *from, const Node *import, const cha
         if (import->is_from && as == name) {
             Val module = module_val(l, from, import->name, (uint32_t)import->integer);
             Val v;
-            if (module.file && file_name(l, module.file, a->name, use, &v)) return v;
+            bool itself =
+                module.file == from && a->name == name; /* `from . import name` in a package */
+            if (module.file && !itself && file_name(l, module.file, a->name, use, &v)) return v;
             /* `from pkg import mod`: a module, not a name in one */
             const char *dotted =
                 *import->name ? arena_printf(l->arena, "%s.%s", import->name, a->name) : a->name;
             if (!is_ours(import->name)) {
+                if (!module.file && host_module_attribute(l, module.string, a->name, &v)) return v;
                 Val inner = module_val(l, from, dotted, (uint32_t)import->integer);
+                bool missing = !inner.file && !module.file && l->checking;
+                if (missing && !host_module_known(dotted)) return val_unknown();
                 if (inner.file || !module.file) return inner;
             }
             return module_attribute(l, module, a->name, use);
@@ -184,13 +189,52 @@ static Val evaluate_at_top(Lower *l, FileScope *file, const Node *expression) {
     return v;
 }
 
+/* `tkc check` reports nothing about host code: what cannot be evaluated is unknown. */
+static Val checked_at_top(Lower *l, FileScope *file, const Node *expression) {
+    if (!l->checking) return evaluate_at_top(l, file, expression);
+    Diagnostics scratch = {.arena = l->arena, .sources = l->sources};
+    Diagnostics *real = l->diagnostics;
+    bool gave_up = l->gave_up;
+    l->diagnostics = &scratch;
+    Val v = evaluate_at_top(l, file, expression);
+    l->diagnostics = real;
+    l->gave_up = gave_up;
+    return v.kind == VAL_ERROR ? val_unknown() : v;
+}
+
+static bool declares_global(const Node *n, const char *name) {
+    for (; n; n = n->next) {
+        if (n->kind == NODE_GLOBAL)
+            for (const Node *g = n->items; g; g = g->next)
+                if (g->name == name) return true;
+        if (declares_global(n->body, name) || declares_global(n->orelse, name)) return true;
+    }
+    return false;
+}
+
+/* A variable that host code changes: some function of the file says `global name`. */
+static bool changed_by_host(const File *file, const char *name) {
+    for (const Item *i = file->items; i; i = i->next)
+        if (i->kind == ITEM_HELPER && i->node && declares_global(i->node->body, name)) return true;
+    return false;
+}
+
 static Val constant_item(Lower *l, FileScope *file, const Node *node, const char *name) {
     if (!node->right) return val_error();
+    if (changed_by_host(file->file, name)) {
+        if (l->checking) return val_unknown();
+        fail(l, node->span,
+             "`%s` is changed by host code (a function says `global %s`), so it is "
+             "not known when the kernel is compiled",
+             name, name);
+        return val_error();
+    }
     const Node *target = node->items ? node->items : node->left;
     int index = -1;
     for (; target; target = target->next)
         if (assigns(target, name, &index)) break;
-    Val v = evaluate_at_top(l, file, node->right);
+    Val v = checked_at_top(l, file, node->right);
+    if (val_is_silent(v)) return v;
     if (index >= 0) {
         if (v.kind != VAL_TUPLE || (uint32_t)index >= v.count) return val_error();
         v = v.items[index];
@@ -285,7 +329,8 @@ Val module_attribute(Lower *l, Val module, const char *name, Span span) {
                     name);
     }
     if (!is_ours(module.string)) { /* host packages: only a use of the value is an error */
-        return v;
+        if (host_module_attribute(l, module.string, name, &v)) return v;
+        return l->checking && !host_module_known(module.string) ? val_unknown() : v;
     }
     const Builtin *b = builtin_find(module.string, name);
     if (b) return b->lower ? (Val){.kind = VAL_BUILTIN, .builtin = b} : val_dtype(l, b->code);
@@ -369,5 +414,6 @@ Val name_value(Lower *l, const Node *node) {
     const Builtin *b = builtin_find("python", node->name);
     if (!b && file->is_std) b = builtin_find("triton.language", node->name);
     if (b) return b->lower ? (Val){.kind = VAL_BUILTIN, .builtin = b} : val_dtype(l, b->code);
+    if (l->checking && l->frame->function->nested) return val_unknown();
     return unknown_name(l, node);
 }

@@ -3,7 +3,7 @@
  * A number written in the source takes the tensor's type when its kind (bool < int < float) is not
  * above the tensor's; otherwise it counts as i32 / f32 and the usual rules hold:
  *   f64 with anything is f64, else f32 is f32, else f16 is f16, else bf16 with bf16 is bf16 and
- *   with another type f32; division widens f16 and bf16 to f32; two different fp8 give f16;
+ *   with another type f32; division widens narrower floats to f32; two different fp8 give f16;
  *   integers take the wider type, at equal width the unsigned one.
  * Shapes of lower rank get leading extents of 1; extents of 1 are repeated.
  */
@@ -206,15 +206,13 @@ DType promote(DType a, bool a_is_number, DType b, bool b_is_number, bool divisio
     *mixed = false;
     if (a_is_number != b_is_number) {
         DType number = a_is_number ? a : b, tensor = a_is_number ? b : a;
-        if (kind_rank(number) <= kind_rank(tensor)) {
-            bool narrow = tensor == DT_f16 || tensor == DT_bf16;
-            return division && narrow ? DT_f32 : tensor;
-        }
+        if (kind_rank(number) <= kind_rank(tensor)) a = b = tensor;
     }
     if (a == DT_f64 || b == DT_f64) return DT_f64;
-    if (a == DT_f32 || b == DT_f32) return DT_f32;
-    if (a == DT_f16 || b == DT_f16) return division ? DT_f32 : DT_f16;
-    if (a == DT_bf16 && b == DT_bf16) return division ? DT_f32 : DT_bf16;
+    bool is_float = dtype_is_float(a) || dtype_is_float(b);
+    if (a == DT_f32 || b == DT_f32 || (division && is_float)) return DT_f32;
+    if (a == DT_f16 || b == DT_f16) return DT_f16;
+    if (a == DT_bf16 && b == DT_bf16) return DT_bf16;
     if (a == DT_bf16 || b == DT_bf16) return DT_f32;
     if (dtype_is_fp8(a) && dtype_is_fp8(b)) return a == b ? a : DT_f16;
     if (dtype_is_fp8(a) || dtype_is_fp8(b)) return dtype_is_fp8(a) ? a : b;
@@ -231,7 +229,7 @@ static bool number_fits(Val v, DType d) {
     return v.integer >= low && v.integer <= high;
 }
 
-static Value *typed_operand(Lower *l, Val v, Value *as_tensor, DType dtype, Span span) {
+Value *number_operand(Lower *l, Val v, Value *as_tensor, DType dtype, Span span) {
     if (v.kind == VAL_TENSOR) return cast_to(l, as_tensor, dtype, WORD_none);
     if (!number_fits(v, dtype)) {
         fail(l, span, "%s does not fit into %s, the type of the other operand",
@@ -247,6 +245,20 @@ static bool refuse_pointer(Lower *l, Value *v, Span span, Span at, const char *w
     fail(l, at, "%s is not defined on a pointer", what);
     note(l, span, "this is %s; did you mean to load from it?", type_string(v->type, l->arena));
     return true;
+}
+
+DType common_dtype(Lower *l, const Val *values, Value *const *tensors, uint32_t count) {
+    DType tensor = DT_NONE, number = DT_NONE;
+    bool mixed;
+    (void)l;
+    for (uint32_t i = 0; i < count; i++) {
+        DType d = type_dtype(tensors[i]->type), *so_far = &tensor;
+        bool is_number = values[i].kind != VAL_TENSOR;
+        if (is_number) so_far = &number;
+        *so_far = *so_far == DT_NONE ? d : promote(*so_far, is_number, d, is_number, false, &mixed);
+    }
+    if (tensor == DT_NONE || number == DT_NONE) return tensor == DT_NONE ? number : tensor;
+    return promote(tensor, false, number, true, false, &mixed);
 }
 
 bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span at, bool division,
@@ -265,8 +277,8 @@ bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span 
         note(l, at, "cast one of them with `.to(...)`");
         return false;
     }
-    *x = typed_operand(l, a, *x, dtype, a_span);
-    *y = typed_operand(l, b, *y, dtype, b_span);
+    *x = number_operand(l, a, *x, dtype, a_span);
+    *y = number_operand(l, b, *y, dtype, b_span);
     if (!*x || !*y) return false;
     Value *both[2] = {*x, *y};
     Span spans[2] = {a_span, b_span};

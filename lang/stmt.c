@@ -123,8 +123,7 @@ static Flow lower_return(Lower *l, const Node *n) {
         note(l, n->span, "carry the result in a variable and return it after the loop");
         return FLOW_ON;
     }
-    v = as_variable(l, v, n->span);
-    v.span = n->span;
+    v.span = n->span; /* a constant stays one: f() may stand where a constexpr is needed */
     l->frame->result = v;
     return FLOW_RETURNED;
 }
