@@ -31,13 +31,14 @@ static EvalLoop *const *const rows[OP_COUNT] = {
 #undef OP
 };
 
-static uint32_t size_of(DType dtype) { return dtype == DT_NONE ? 8 : dtype_size(dtype); }
+static uint32_t size_of(DType dtype) {
+    return dtype == DT_NONE ? 8 : dtype_size(dtype);
+}
 
 /* ---- finding the loop ------------------------------------------------------------------- */
 
 static bool prepare_cast(EvalCode *code, DType in, DType out, bool rtz) {
-    if (in == DT_NONE || out == DT_NONE)
-        return false;
+    if (in == DT_NONE || out == DT_NONE) return false;
     if (in == out) {
         code->loop = eval_hint[in];
         return true;
@@ -73,15 +74,13 @@ bool eval_prepare(EvalCode *code, OpCode op, DType in, DType out, uint32_t flags
         .in_size = (uint8_t)size_of(in),
         .out_size = (uint8_t)size_of(out),
     };
-    if (op == OP_cast)
-        return prepare_cast(code, in, out, flags & EVAL_RTZ);
+    if (op == OP_cast) return prepare_cast(code, in, out, flags & EVAL_RTZ);
     if (op == OP_bitcast) {
         code->loop = eval_hint[in];
         return size_of(in) == size_of(out);
     }
     const bool compare = op_infos[op].rule == RULE_COMPARE;
-    if (!rows[op] || out != (compare ? DT_i1 : in))
-        return false;
+    if (!rows[op] || out != (compare ? DT_i1 : in)) return false;
     const bool nan = op == OP_clamp && (flags & EVAL_NAN) && dtype_is_float(in);
     return prepare_row(code, nan ? eval_clamp_nan : rows[op], op, in, out);
 }
@@ -96,8 +95,7 @@ static bool prepare_offset(EvalCode *code, const Op *op) {
 }
 
 bool eval_prepare_op(EvalCode *code, const Op *op) {
-    if (op->result_count != 1 || op->operand_count == 0)
-        return false;
+    if (op->result_count != 1 || op->operand_count == 0) return false;
     if (op->code == OP_offset) {
         *code = (EvalCode){0};
         return prepare_offset(code, op);
@@ -105,8 +103,8 @@ bool eval_prepare_op(EvalCode *code, const Op *op) {
     const Value *typed = op_operand(op, op->code == OP_select ? 1 : 0);
     const uint32_t flags = (op_word(op, ATTR_rounding, WORD_rtne) == WORD_rtz ? EVAL_RTZ : 0) |
                            (op_int(op, ATTR_nan, 0) ? EVAL_NAN : 0);
-    return eval_prepare(code, op->code, type_dtype(typed->type),
-                        type_dtype(op_result(op, 0)->type), flags);
+    return eval_prepare(code, op->code, type_dtype(typed->type), type_dtype(op_result(op, 0)->type),
+                        flags);
 }
 
 /* ---- running it ------------------------------------------------------------------------------ */
@@ -128,8 +126,7 @@ static void run_through_f32(const EvalCode *code, size_t n, uint8_t *result,
             }
         }
         uint8_t *place = result + done * code->out_size;
-        if (code->loop)
-            code->loop(m, code->narrow ? (void *)sum : place, inputs);
+        if (code->loop) code->loop(m, code->narrow ? (void *)sum : place, inputs);
         if (code->narrow) {
             const void *middle = code->loop ? sum : inputs[0];
             code->narrow(m, place, &middle);
@@ -155,24 +152,21 @@ void eval_block(const EvalCode *code, size_t n, void *result, const void *const 
 /* Little-endian hosts only: the low bytes of the bits are the element. */
 static void run_one(const EvalCode *code, const uint64_t *operands, uint64_t *result) {
     const void *inputs[3];
-    for (uint32_t i = 0; i < code->arity; i++)
-        inputs[i] = &operands[i];
+    for (uint32_t i = 0; i < code->arity; i++) inputs[i] = &operands[i];
     *result = 0;
     eval_block(code, 1, result, inputs);
 }
 
 bool eval_scalar(OpCode op, DType in, DType out, const uint64_t *operands, uint64_t *result) {
     EvalCode code;
-    if (!eval_prepare(&code, op, in, out, 0))
-        return false;
+    if (!eval_prepare(&code, op, in, out, 0)) return false;
     run_one(&code, operands, result);
     return true;
 }
 
 bool eval_op(const Op *op, const uint64_t *operands, uint64_t *result) {
     EvalCode code;
-    if (!op_is(op, OPF_ELEMENT) || !eval_prepare_op(&code, op))
-        return false;
+    if (!op_is(op, OPF_ELEMENT) || !eval_prepare_op(&code, op)) return false;
     run_one(&code, operands, result);
     return true;
 }

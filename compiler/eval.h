@@ -12,12 +12,11 @@
  *   NaN        what an op makes of NaN (min, max, cast to a narrow float) is the positive NaN with
  *              all mantissa bits set, as on the GPU; other ops may keep a payload
  *   min, max   -0 is less than +0
- *   cast       to i1: x != 0 (NaN is true). From i1: 0 or 1. Float to float rounds once, even f64 to
- *              f8. To f16, bf16, f32: overflow is infinity (rtz: the largest finite number).
- *              To f8e4m3, f8e5m2: what is beyond the largest finite number, infinity included,
- *              becomes that number with its sign (cvt.satfinite); NaN stays NaN (0x7f).
- *              f8e4m3b15: all 256 codes are numbers (largest 1.875); NaN becomes 0x7f
- *   clamp      min(max(x, low), high); with `nan` NaN stays NaN
+ *   cast       to i1: x != 0 (NaN is true). From i1: 0 or 1. Float to float rounds once, even f64
+ * to f8. To f16, bf16, f32: overflow is infinity (rtz: the largest finite number). To f8e4m3,
+ * f8e5m2: what is beyond the largest finite number, infinity included, becomes that number with its
+ * sign (cvt.satfinite); NaN stays NaN (0x7f). f8e4m3b15: all 256 codes are numbers (largest 1.875);
+ * NaN becomes 0x7f clamp      min(max(x, low), high); with `nan` NaN stays NaN
  */
 #ifndef TKC_COMPILER_EVAL_H
 #define TKC_COMPILER_EVAL_H
@@ -36,8 +35,10 @@ typedef struct EvalCode {
     uint64_t scale; /* offset: bytes a step; else 0 */
 } EvalCode;
 
-enum { EVAL_RTZ = 1, /* cast: rounding = rtz */
-       EVAL_NAN = 2  /* clamp: nan */ };
+enum {
+    EVAL_RTZ = 1, /* cast: rounding = rtz */
+    EVAL_NAN = 2  /* clamp: nan */
+};
 
 /* How to run `op` on operands of dtype `in` (select: of its second operand; pointers: DT_NONE)
  * giving `out`. False: there is no such op. offset is not reached this way. The float functions
@@ -55,7 +56,7 @@ bool eval_op(const Op *op, const uint64_t *operands, uint64_t *result);
 
 /* DT_NONE is a pointer: 64 bits. Rounds to nearest even, once. */
 uint64_t eval_bits_from_double(DType dtype, double value);
-uint64_t eval_bits_from_int(DType dtype, int64_t value); /* wraps; floats: rounds */
+uint64_t eval_bits_from_int(DType dtype, int64_t value);  /* wraps; floats: rounds */
 double eval_double_from_bits(DType dtype, uint64_t bits); /* rounds 64-bit integers */
 int64_t eval_int_from_bits(DType dtype, uint64_t bits);   /* integers: extended; floats: cast */
 /* What a `constant` of this dtype holds. */

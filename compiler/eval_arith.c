@@ -151,12 +151,8 @@ INLINE float fma_to_odd(double a, double b, double c) {
 FLOAT_OP(LOOP3, fma, __builtin_fmaf(a, b, c), __builtin_fma(a, b, c))
 LOOP3(fma_narrow, float, float, fma_to_odd((double)a, (double)b, (double)c))
 EvalRow eval_fma = {
-    FLOAT_ROW(fma),
-    [DT_f16] = fma_narrow,
-    [DT_bf16] = fma_narrow,
-    [DT_f8e4m3] = fma_narrow,
-    [DT_f8e5m2] = fma_narrow,
-    [DT_f8e4m3b15] = fma_narrow,
+    FLOAT_ROW(fma),           [DT_f16] = fma_narrow,    [DT_bf16] = fma_narrow,
+    [DT_f8e4m3] = fma_narrow, [DT_f8e5m2] = fma_narrow, [DT_f8e4m3b15] = fma_narrow,
 };
 
 /* ---- comparisons, select, offset ------------------------------------------------------------- */
@@ -193,7 +189,7 @@ COMPARE(ge, a >= b)
 /* clang-format on */
 
 #define SELECT(size, T)                                                                            \
-    WARM static void select_##size(size_t n, void *result, const void *const *operands) {           \
+    WARM static void select_##size(size_t n, void *result, const void *const *operands) {          \
         T *restrict r = result;                                                                    \
         const uint8_t *condition = operands[0];                                                    \
         const T *x = operands[1], *y = operands[2];                                                \
@@ -210,7 +206,7 @@ EvalRow eval_select = {BY_SIZE(select)};
 
 #define COPY(size)                                                                                 \
     static void copy_##size(size_t n, void *result, const void *const *operands) {                 \
-        memcpy(result, operands[0], n * (size));                                                   \
+        memcpy(result, operands[0], n *(size));                                                    \
     }
 COPY(1)
 COPY(2)
@@ -220,12 +216,11 @@ EvalRow eval_hint = {BY_SIZE(copy)};
 
 /* Operand 2 is one number: bytes an element. The index counts as its dtype says. */
 #define OFFSET(name, T, W)                                                                         \
-    WARM static void offset_##name(size_t n, void *result, const void *const *operands) {           \
+    WARM static void offset_##name(size_t n, void *result, const void *const *operands) {          \
         uint64_t *restrict r = result;                                                             \
         const uint64_t *base = operands[0], scale = *(const uint64_t *)operands[2];                \
         const T *index = operands[1];                                                              \
-        for (size_t i = 0; i < n; i++)                                                             \
-            r[i] = base[i] + (uint64_t)(W)index[i] * scale;                                        \
+        for (size_t i = 0; i < n; i++) r[i] = base[i] + (uint64_t)(W)index[i] * scale;             \
     }
 OFFSET(i8, int8_t, int64_t)
 OFFSET(i16, int16_t, int64_t)

@@ -21,8 +21,7 @@ INLINE float widen(uint32_t bits, uint32_t width, int M, int B, uint32_t top) {
     /* field 0: 0.m * 2^(1-B) = (1.m - 1) * 2^(1-B) */
     const float subnormal = f32_from(magnitude + rebias + smallest) - f32_from(rebias + smallest);
     uint32_t r = magnitude < smallest && B != 127 ? f32_bits(subnormal) : magnitude + rebias;
-    if (top != 0)
-        r = magnitude >= top << 23 ? magnitude | 0x7f800000u : r;
+    if (top != 0) r = magnitude >= top << 23 ? magnitude | 0x7f800000u : r;
     return f32_from(r | sign);
 }
 
@@ -44,20 +43,18 @@ INLINE uint32_t narrow_magnitude(uint32_t magnitude, int M, int B, bool rtz) {
     const uint32_t rebias = (uint32_t)(127 - B) << 23;
     const uint32_t half = rtz ? 0 : (1u << (shift - 1)) - 1 + (magnitude >> shift & 1);
     const uint32_t normal = (magnitude + half - rebias) >> shift;
-    if (B == 127)
-        return normal; /* the exponent range of f32: subnormals are no special case */
+    if (B == 127) return normal; /* the exponent range of f32: subnormals are no special case */
     /* The unit in the last place of `magic` is the smallest subnormal number. */
     const float magic = f32_from((uint32_t)(127 + 1 - B - M + 23) << 23);
     const float sum = f32_from(magnitude) + magic;
     uint32_t subnormal = f32_bits(sum) - f32_bits(magic);
-    if (rtz)
-        subnormal -= sum - magic > f32_from(magnitude);
+    if (rtz) subnormal -= sum - magic > f32_from(magnitude);
     return magnitude < rebias + (1u << 23) ? subnormal : normal;
 }
 
 /* `largest`: pattern of the largest finite number; `beyond`: what overflow gives. */
-INLINE uint32_t narrow(float value, uint32_t width, int M, int B, uint32_t largest,
-                       uint32_t beyond, uint32_t infinity, uint32_t nan, bool rtz) {
+INLINE uint32_t narrow(float value, uint32_t width, int M, int B, uint32_t largest, uint32_t beyond,
+                       uint32_t infinity, uint32_t nan, bool rtz) {
     const uint32_t bits = f32_bits(value), magnitude = bits & 0x7fffffffu;
     uint32_t r = narrow_magnitude(magnitude, M, B, rtz);
     r = r > largest ? (rtz ? largest : beyond) : r;
@@ -92,17 +89,19 @@ EvalLoop *eval_widen_loop(DType in) {
 
 EvalLoop *eval_narrow_loop(DType out, bool rtz) {
     static EvalLoop *const nearest[DT_COUNT] = {
-        [DT_f8e4m3] = narrow_f8e4m3, [DT_f8e5m2] = narrow_f8e5m2,
-        [DT_f8e4m3b15] = narrow_f8e4m3b15, [DT_f16] = narrow_f16, [DT_bf16] = narrow_bf16,
+        [DT_f8e4m3] = narrow_f8e4m3, [DT_f8e5m2] = narrow_f8e5m2, [DT_f8e4m3b15] = narrow_f8e4m3b15,
+        [DT_f16] = narrow_f16,       [DT_bf16] = narrow_bf16,
     };
     static EvalLoop *const towards_zero[DT_COUNT] = {
-        [DT_f8e4m3] = truncate_f8e4m3, [DT_f8e5m2] = truncate_f8e5m2,
-        [DT_f8e4m3b15] = truncate_f8e4m3b15, [DT_f16] = truncate_f16, [DT_bf16] = truncate_bf16,
+        [DT_f8e4m3] = truncate_f8e4m3,       [DT_f8e5m2] = truncate_f8e5m2,
+        [DT_f8e4m3b15] = truncate_f8e4m3b15, [DT_f16] = truncate_f16,
+        [DT_bf16] = truncate_bf16,
     };
     return rtz ? towards_zero[out] : nearest[out];
 }
 
-/* ---- to f32, rounding to odd or towards zero --------------------------------------------------- */
+/* ---- to f32, rounding to odd or towards zero ---------------------------------------------------
+ */
 
 /* 64-bit magnitudes to a double: what does not fit 53 bits sets the last one of them. */
 INLINE double magnitude_to_odd(uint64_t m) {
@@ -131,9 +130,12 @@ EvalLoop *eval_odd_loop(DType in) {
     return loops[in];
 }
 
-EvalLoop *eval_truncate_loop(void) { return truncate_f32; }
+EvalLoop *eval_truncate_loop(void) {
+    return truncate_f32;
+}
 
-/* ---- integers, f32, f64 ------------------------------------------------------------------------ */
+/* ---- integers, f32, f64 ------------------------------------------------------------------------
+ */
 
 /* Truncates; beyond the range the nearest end of it, NaN 0. `limit` is 2^(value bits). */
 #define SATURATE(T, low, high, limit)                                                              \
@@ -153,9 +155,9 @@ EvalLoop *eval_truncate_loop(void) { return truncate_f32; }
     LOOP1(in##_to_f64, double,   T, a)                                                             \
     static EvalLoop *const from_##in[DT_COUNT] = {                                                 \
         [DT_NONE] = in##_to_64, [DT_i1] = in##_to_i1, [DT_i8] = in##_to_8, [DT_u8] = in##_to_8,    \
-        [DT_i16] = in##_to_16, [DT_u16] = in##_to_16, [DT_i32] = in##_to_32, [DT_u32] = in##_to_32, \
-        [DT_i64] = in##_to_64, [DT_u64] = in##_to_64, [DT_f32] = in##_to_f32,                      \
-        [DT_f64] = in##_to_f64};
+        [DT_i16] = in##_to_16, [DT_u16] = in##_to_16, [DT_i32] = in##_to_32,                       \
+        [DT_u32] = in##_to_32, [DT_i64] = in##_to_64, [DT_u64] = in##_to_64,                       \
+        [DT_f32] = in##_to_f32, [DT_f64] = in##_to_f64};
 #define FROM_FLOAT(in, F)                                                                          \
     LOOP1(in##_to_i1,  uint8_t,  F, a != 0)                                                        \
     LOOP1(in##_to_i8,  int8_t,   F, SATURATE(int32_t,  -128, 127, 128))                            \

@@ -57,7 +57,9 @@ BIT_VIEW(f32, float, uint32_t)
 BIT_VIEW(f64, double, uint64_t)
 #undef BIT_VIEW
 
-static inline bool is_narrow(DType d) { return dtype_is_fp8(d) || d == DT_f16 || d == DT_bf16; }
+static inline bool is_narrow(DType d) {
+    return dtype_is_fp8(d) || d == DT_f16 || d == DT_bf16;
+}
 
 /* Rounded to odd: exact, or the neighbour with an odd last bit. Rounding the result again to a
  * shorter format (by two bits or more) is then the same as rounding once. */

@@ -26,11 +26,10 @@ static uint64_t element_bits(const uint8_t *data, uint32_t stride, uint32_t size
         return __atomic_load_n((uint##bits##_t *)(void *)host, __ATOMIC_ACQUIRE);                  \
     }                                                                                              \
     static bool swap_##bits(uint8_t *host, uint64_t *expected, uint64_t desired) {                 \
-        uint##bits##_t old = (uint##bits##_t)*expected;                                            \
-        const bool done =                                                                          \
-            __atomic_compare_exchange_n((uint##bits##_t *)(void *)host, &old,                      \
-                                        (uint##bits##_t)desired, false, __ATOMIC_ACQ_REL,          \
-                                        __ATOMIC_ACQUIRE);                                         \
+        uint##bits##_t old = (uint##bits##_t) * expected;                                          \
+        const bool done = __atomic_compare_exchange_n((uint##bits##_t *)(void *)host, &old,        \
+                                                      (uint##bits##_t)desired, false,              \
+                                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);         \
         *expected = old;                                                                           \
         return done;                                                                               \
     }
@@ -58,7 +57,8 @@ static bool swap(uint8_t *host, uint32_t size, uint64_t *expected, uint64_t desi
     }
 }
 
-/* ---- around each element ------------------------------------------------------------------------ */
+/* ---- around each element ------------------------------------------------------------------------
+ */
 
 static Update update_new(Thread *t, const Step *step) {
     const Word sem = op_word(step->op, ATTR_sem, WORD_acq_rel);
@@ -75,8 +75,7 @@ static Update update_new(Thread *t, const Step *step) {
 static uint8_t *begin_element(const Update *u, uint32_t i, bool reads) {
     Thread *t = u->t;
     const uint64_t address = u->address[i], offset = address & INTERP_OFFSET_MASK;
-    if (!check_element(t, u->step, i, address, u->size))
-        return NULL;
+    if (!check_element(t, u->step, i, address, u->size)) return NULL;
     const InterpBuffer *buffer = buffer_at(t->run, address);
     if (buffer->written && reads &&
         first_unwritten(buffer->written, offset, offset + u->size) != offset + u->size) {
@@ -93,23 +92,22 @@ static bool end_element(const Update *u, uint32_t i, bool written) {
     Thread *t = u->t;
     const uint64_t address = u->address[i], offset = address & INTERP_OFFSET_MASK;
     const InterpBuffer *buffer = buffer_at(t->run, address);
-    if (written && buffer->written)
-        mark_written(buffer->written, offset, offset + u->size);
+    if (written && buffer->written) mark_written(buffer->written, offset, offset + u->size);
     return !(t->run->races && u->releases && written) || races_release(t, address);
 }
 
 typedef bool UpdateAll(const Update *u);
 
 static bool run_update(Update *u, UpdateAll *all) {
-    if (!u->t->run->races)
-        return all(u);
+    if (!u->t->run->races) return all(u);
     races_lock(u->t);
     const bool ok = all(u);
     races_unlock(u->t);
     return ok;
 }
 
-/* ---- the ops --------------------------------------------------------------------------------------- */
+/* ---- the ops
+ * --------------------------------------------------------------------------------------- */
 
 static bool rmw_all(const Update *u) {
     Thread *t = u->t;
@@ -121,17 +119,14 @@ static bool rmw_all(const Update *u) {
         uint64_t old = 0, value = element_bits(values, place_stride(&step->in[1]), u->size, i);
         if (!u->mask || u->mask[(size_t)i * u->mask_stride]) {
             uint8_t *host = begin_element(u, i, !exchange || u->reads_old);
-            if (!host)
-                return false;
+            if (!host) return false;
             const void *operands[2] = {&old, &value};
             uint64_t desired = value;
             old = load_old(host, u->size);
             do {
-                if (!exchange)
-                    eval_block(step->code, 1, &desired, operands);
+                if (!exchange) eval_block(step->code, 1, &desired, operands);
             } while (!swap(host, u->size, &old, desired));
-            if (!end_element(u, i, true))
-                return false;
+            if (!end_element(u, i, true)) return false;
         }
         memcpy(result + (size_t)i * u->size, &old, u->size);
     }
@@ -156,14 +151,11 @@ static bool cas_all(const Update *u) {
     uint8_t *result = place_data(t, &step->out[0]);
     for (uint32_t i = 0; i < u->count; i++) {
         uint8_t *host = begin_element(u, i, true);
-        if (!host)
-            return false;
+        if (!host) return false;
         uint64_t old = element_bits(expected, place_stride(&step->in[1]), u->size, i);
-        const bool swapped =
-            swap(host, u->size, &old,
-                 element_bits(desired, place_stride(&step->in[2]), u->size, i));
-        if (!end_element(u, i, swapped))
-            return false;
+        const bool swapped = swap(host, u->size, &old,
+                                  element_bits(desired, place_stride(&step->in[2]), u->size, i));
+        if (!end_element(u, i, swapped)) return false;
         memcpy(result + (size_t)i * u->size, &old, u->size);
     }
     return true;

@@ -10,15 +10,13 @@
     HOT static void fill_##bits(size_t n, void *to, const void *from) {                            \
         uint##bits##_t *restrict r = to;                                                           \
         const uint##bits##_t x = *(const uint##bits##_t *)from;                                    \
-        for (size_t i = 0; i < n; i++)                                                             \
-            r[i] = x;                                                                              \
+        for (size_t i = 0; i < n; i++) r[i] = x;                                                   \
     }                                                                                              \
     static void stride_##bits(size_t n, void *to, size_t to_step, const void *from,                \
                               size_t from_step) {                                                  \
         uint##bits##_t *restrict r = to;                                                           \
         const uint##bits##_t *restrict x = from;                                                   \
-        for (size_t i = 0; i < n; i++)                                                             \
-            r[i * to_step] = x[i * from_step];                                                     \
+        for (size_t i = 0; i < n; i++) r[i * to_step] = x[i * from_step];                          \
     }
 MOVE(8)
 MOVE(16)
@@ -63,8 +61,7 @@ bool interp_constant(Thread *t, const Step *step) {
 bool interp_arange(Thread *t, const Step *step) {
     int32_t *r = place_data(t, &step->out[0]);
     const int32_t start = (int32_t)op_int(step->op, ATTR_start, 0);
-    for (uint32_t i = 0; i < step->out[0].count; i++)
-        r[i] = start + (int32_t)i;
+    for (uint32_t i = 0; i < step->out[0].count; i++) r[i] = start + (int32_t)i;
     return true;
 }
 
@@ -97,21 +94,18 @@ static void gather_rows(const Type *to, uint32_t size, uint8_t *result, const ui
     uint32_t index[MAX_RANK] = {0};
     for (uint32_t done = 0; done < to->count; done += n) {
         size_t from = 0;
-        for (uint32_t d = 0; d < last; d++)
-            from += index[d] * steps[d];
+        for (uint32_t d = 0; d < last; d++) from += index[d] * steps[d];
         if (steps[last] == 0)
             fill_row(n, size, result + (size_t)done * size, source + from * size);
         else
             move_row(n, size, result + (size_t)done * size, 1, source + from * size, steps[last]);
-        for (uint32_t d = last; d-- > 0 && ++index[d] == to->shape[d];)
-            index[d] = 0;
+        for (uint32_t d = last; d-- > 0 && ++index[d] == to->shape[d];) index[d] = 0;
     }
 }
 
 static void row_major_steps(const Type *type, size_t *steps) {
     size_t step = 1;
-    for (uint32_t d = type->rank; d-- > 0; step *= type->shape[d])
-        steps[d] = step;
+    for (uint32_t d = type->rank; d-- > 0; step *= type->shape[d]) steps[d] = step;
 }
 
 bool interp_broadcast(Thread *t, const Step *step) {
@@ -124,8 +118,7 @@ bool interp_broadcast(Thread *t, const Step *step) {
     size_t steps[MAX_RANK];
     row_major_steps(from, steps);
     for (uint32_t d = 0; d < from->rank; d++)
-        if (from->shape[d] == 1)
-            steps[d] = 0;
+        if (from->shape[d] == 1) steps[d] = 0;
     gather_rows(to, out->size, place_data(t, out), place_data(t, in), steps);
     return true;
 }
@@ -135,8 +128,7 @@ bool interp_permute(Thread *t, const Step *step) {
     const int64_t *order = op_attribute(step->op, ATTR_order)->ints;
     size_t steps[MAX_RANK], permuted[MAX_RANK];
     row_major_steps(from, steps);
-    for (uint32_t d = 0; d < to->rank; d++)
-        permuted[d] = steps[order[d]];
+    for (uint32_t d = 0; d < to->rank; d++) permuted[d] = steps[order[d]];
     gather_rows(to, step->out[0].size, place_data(t, &step->out[0]), place_data(t, &step->in[0]),
                 permuted);
     return true;
@@ -147,9 +139,15 @@ static bool copy_through(Thread *t, const Step *step) {
     copy_place(t, &step->in[0], &step->out[0]);
     return true;
 }
-bool interp_expand_dims(Thread *t, const Step *step) { return copy_through(t, step); }
-bool interp_reshape(Thread *t, const Step *step) { return copy_through(t, step); }
-bool interp_extract(Thread *t, const Step *step) { return copy_through(t, step); }
+bool interp_expand_dims(Thread *t, const Step *step) {
+    return copy_through(t, step);
+}
+bool interp_reshape(Thread *t, const Step *step) {
+    return copy_through(t, step);
+}
+bool interp_extract(Thread *t, const Step *step) {
+    return copy_through(t, step);
+}
 
 bool interp_join(Thread *t, const Step *step) {
     const Place *in = step->in, *out = &step->out[0];
@@ -175,7 +173,8 @@ bool interp_concat(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- by index ---------------------------------------------------------------------------------- */
+/* ---- by index ----------------------------------------------------------------------------------
+ */
 
 static int64_t element_int(const void *data, DType dtype, uint32_t i) {
     uint64_t bits = 0;
@@ -191,8 +190,7 @@ bool interp_gather(Thread *t, const Step *step) {
     const void *where = place_data(t, &step->in[1]);
     uint8_t *r = place_data(t, &step->out[0]);
     uint32_t inner = 1;
-    for (uint32_t d = axis + 1; d < source->rank; d++)
-        inner *= source->shape[d];
+    for (uint32_t d = axis + 1; d < source->rank; d++) inner *= source->shape[d];
     for (uint32_t i = 0; i < index->count; i++) {
         const int64_t at = element_int(where, type_dtype(index), i);
         if (at < 0 || at >= source->shape[axis]) {
@@ -217,8 +215,7 @@ bool interp_histogram(Thread *t, const Step *step) {
     memset(counts, 0, (size_t)step->out[0].count * sizeof *counts);
     for (uint32_t i = 0; i < step->in[0].count; i++) {
         const uint64_t bin = (uint64_t)element_int(values, dtype, i);
-        if (bin < step->out[0].count && (!mask || mask[i]))
-            counts[bin]++;
+        if (bin < step->out[0].count && (!mask || mask[i])) counts[bin]++;
     }
     return true;
 }

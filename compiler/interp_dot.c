@@ -1,8 +1,8 @@
 /* interp_dot.c: dot and dot_scaled.
  *
- * result[i, j] = c[i, j] + a[i, 0] b[0, j] + a[i, 1] b[1, j] + ..., in this order of k: each product
- * rounded to the accumulator's type, then added. Operands of f16, bf16, fp8 and tf32 have exact
- * products in f32, so there only the sums round, as with a fused multiply-add.
+ * result[i, j] = c[i, j] + a[i, 0] b[0, j] + a[i, 1] b[1, j] + ..., in this order of k: each
+ * product rounded to the accumulator's type, then added. Operands of f16, bf16, fp8 and tf32 have
+ * exact products in f32, so there only the sums round, as with a fused multiply-add.
  *
  *   float operands   accumulate in f32; a result of f16 or bf16 is rounded once, at the end
  *   f32 operands     `tf32` (or no precision): rounded to tf32 first, to nearest, ties away (as
@@ -18,7 +18,9 @@
 
 enum { PANEL = 32, ROWS = 8 };
 
-static uint32_t round_up(uint32_t n, uint32_t to) { return (n + to - 1) / to * to; }
+static uint32_t round_up(uint32_t n, uint32_t to) {
+    return (n + to - 1) / to * to;
+}
 
 /* ---- planning -------------------------------------------------------------------------------- */
 
@@ -38,8 +40,9 @@ uint64_t dot_prepare(DotPlan *dot, const Op *op) {
     };
     const Word precision = op_word(op, ATTR_precision, WORD_tf32);
     dot->tf32 = dot->a == DT_f32 && precision == WORD_tf32;
-    dot->kind = dtype_is_int(dot->c) ? DOT_I32 : dot->c == DT_f64 || dot->a == DT_f64 ? DOT_F64
-                                                                                     : DOT_F32;
+    dot->kind = dtype_is_int(dot->c)                   ? DOT_I32
+                : dot->c == DT_f64 || dot->a == DT_f64 ? DOT_F64
+                                                       : DOT_F32;
     const uint64_t size = dot->kind == DOT_F64 ? 8 : 4;
     const uint64_t rows = round_up(dot->m, ROWS), columns = round_up(dot->n, PANEL);
     dot->pack_b = rows * dot->k * size;
@@ -47,10 +50,11 @@ uint64_t dot_prepare(DotPlan *dot, const Op *op) {
     return dot->pack_c + rows * columns * size;
 }
 
-/* ---- the micro-kernel: ROWS x PANEL results over all of k ---------------------------------------- */
+/* ---- the micro-kernel: ROWS x PANEL results over all of k
+ * ---------------------------------------- */
 
-typedef void Tile(uint32_t k, const float *restrict a, const float *restrict b,
-                  float *restrict c, size_t c_stride);
+typedef void Tile(uint32_t k, const float *restrict a, const float *restrict b, float *restrict c,
+                  size_t c_stride);
 
 /* W: floats in a vector; V vectors and R rows stay in registers at a time. */
 #define TILE(name, target, W, V, R)                                                                \
@@ -62,8 +66,8 @@ typedef void Tile(uint32_t k, const float *restrict a, const float *restrict b,
                 name##_vector sum[R][V];                                                           \
                 for (uint32_t i = 0; i < R; i++)                                                   \
                     for (uint32_t v = 0; v < V; v++)                                               \
-                        sum[i][v] = *(const name##_vector *)(c + (row + i) * c_stride + column +   \
-                                                             v * W);                               \
+                        sum[i][v] =                                                                \
+                            *(const name##_vector *)(c + (row + i) * c_stride + column + v * W);   \
                 for (uint32_t p = 0; p < k; p++) {                                                 \
                     const float *line = b + (size_t)p * PANEL + column;                            \
                     for (uint32_t i = 0; i < R; i++)                                               \
@@ -85,15 +89,14 @@ TILE(tile_16, __attribute__((target("avx512f"))), 16, 2, 8)
 
 static Tile *best_tile(void) {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        return tile_16;
-    if (__builtin_cpu_supports("avx2"))
-        return tile_8;
+    if (__builtin_cpu_supports("avx512f")) return tile_16;
+    if (__builtin_cpu_supports("avx2")) return tile_8;
 #endif
     return tile_4;
 }
 
-/* ---- converting operands ---------------------------------------------------------------------------- */
+/* ---- converting operands
+ * ---------------------------------------------------------------------------- */
 
 HOT static void round_tf32(size_t n, float *x) {
     uint32_t *bits = (uint32_t *)(void *)x;
@@ -107,8 +110,7 @@ HOT static void round_tf32(size_t n, float *x) {
 
 static void to_f32(bool tf32, DType from, size_t n, float *to, const void *source) {
     eval_to_f32(from, n, to, source);
-    if (tf32)
-        round_tf32(n, to);
+    if (tf32) round_tf32(n, to);
 }
 
 static void place_panel_row(uint32_t n, uint32_t k, uint32_t p, float *panels, const float *row) {
@@ -134,7 +136,8 @@ static void pack_b(const DotPlan *dot, bool tf32, float *panels, const uint8_t *
         }
 }
 
-/* ---- f32 -------------------------------------------------------------------------------------------- */
+/* ---- f32
+ * -------------------------------------------------------------------------------------------- */
 
 /* a: rows of k; b: panels; c: rows of round_up(n, PANEL), in place. */
 static void multiply(const DotPlan *dot, const float *a, const float *b, float *c,
@@ -176,12 +179,12 @@ static void dot_f32(Thread *t, const DotPlan *dot, const uint8_t *a, const uint8
     add_product(dot, rows, panels, (float *)(void *)(t->base[0] + dot->pack_c), result);
 }
 
-/* ---- f64, integers: row by row ------------------------------------------------------------------------- */
+/* ---- f64, integers: row by row
+ * ------------------------------------------------------------------------- */
 
 #define ROW_BY_ROW(name, T)                                                                        \
     HOT static void add_row_##name(size_t n, T *restrict r, T factor, const T *restrict b) {       \
-        for (size_t i = 0; i < n; i++)                                                             \
-            r[i] += factor * b[i];                                                                 \
+        for (size_t i = 0; i < n; i++) r[i] += factor * b[i];                                      \
     }                                                                                              \
     static void multiply_##name(const DotPlan *dot, const T *a, const T *b, T *c) {                \
         for (uint32_t i = 0; i < dot->m; i++)                                                      \
@@ -194,8 +197,7 @@ ROW_BY_ROW(u32, uint32_t)
 
 static void convert(DType from, DType to, size_t n, void *result, const void *operand) {
     EvalCode code;
-    if (eval_prepare(&code, OP_cast, from, to, 0))
-        eval_block(&code, n, result, &operand);
+    if (eval_prepare(&code, OP_cast, from, to, 0)) eval_block(&code, n, result, &operand);
 }
 
 /* Everything is converted to one wide type, multiplied there, and converted back. */
@@ -231,7 +233,8 @@ bool interp_dot(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- dot_scaled ------------------------------------------------------------------------------------------ */
+/* ---- dot_scaled
+ * ------------------------------------------------------------------------------------------ */
 
 /* One matrix of a dot_scaled, seen as lines of `line` packed bytes or elements. */
 typedef struct Scaled {
@@ -243,8 +246,10 @@ typedef struct Scaled {
 /* Element i of the data in its format. Two e2m1 share a byte, the even one below. */
 static float scaled_element(const Scaled *s, size_t i, bool high) {
     static const float e2m1[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
-    static const DType dtypes[WORD_COUNT] = {[WORD_e4m3] = DT_f8e4m3, [WORD_e5m2] = DT_f8e5m2,
-                                             [WORD_bf16] = DT_bf16,   [WORD_fp16] = DT_f16};
+    static const DType dtypes[WORD_COUNT] = {[WORD_e4m3] = DT_f8e4m3,
+                                             [WORD_e5m2] = DT_f8e5m2,
+                                             [WORD_bf16] = DT_bf16,
+                                             [WORD_fp16] = DT_f16};
     float value;
     if (s->format == WORD_e2m1) {
         const uint32_t code = high ? s->data[i] >> 4 : s->data[i] & 15;
@@ -257,7 +262,9 @@ static float scaled_element(const Scaled *s, size_t i, bool high) {
 
 /* 2^(code - 127); 255 is NaN. */
 static float scale_value(uint8_t code) {
-    const uint32_t bits = code == 255 ? 0x7fffffffu : code == 0 ? 0x00400000u : (uint32_t)code << 23;
+    const uint32_t bits = code == 255 ? 0x7fffffffu
+                          : code == 0 ? 0x00400000u
+                                      : (uint32_t)code << 23;
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;

@@ -22,8 +22,7 @@ static void begin(Thread *t, const Step *step, FaultKind kind) {
     t->fault = (InterpFault){.kind = kind, .parameter = -1, .buffer = -1};
     t->faulted = true;
     memcpy(t->fault.program, t->program, sizeof t->program);
-    if (step)
-        t->fault.at = step->op->at;
+    if (step) t->fault.at = step->op->at;
 }
 
 static void say_program(InterpFault *fault, const char *name, const uint32_t program[3]) {
@@ -36,8 +35,7 @@ bool fault_text(Thread *t, const Step *step, FaultKind kind, const char *format,
     va_start(args, format);
     vsnprintf(t->fault.message, sizeof t->fault.message, format, args);
     va_end(args);
-    if (kind != FAULT_CANCELLED && kind != FAULT_MEMORY)
-        say_program(&t->fault, "", t->program);
+    if (kind != FAULT_CANCELLED && kind != FAULT_MEMORY) say_program(&t->fault, "", t->program);
     return false;
 }
 
@@ -55,24 +53,22 @@ static void say_element(InterpFault *fault, const Type *type) {
         say(fault, "%s%u", d ? ", " : "element [", fault->coordinates[d]);
     for (uint32_t d = 0; d < fault->rank; d++)
         say(fault, "%s%u", d ? "x" : "] of the ", type->shape[d]);
-    if (fault->rank)
-        say(fault, " block ");
+    if (fault->rank) say(fault, " block ");
 }
 
 void fault_element(Thread *t, const Type *type, uint32_t element) {
     InterpFault *fault = &t->fault;
     char *tail = strstr(fault->message, " (program ");
-    if (tail)
-        *tail = 0;
+    if (tail) *tail = 0;
     set_element(fault, type, element);
     for (uint32_t d = 0; d < fault->rank; d++)
         say(fault, "%s%u", d ? ", " : " at element [", fault->coordinates[d]);
-    if (fault->rank)
-        say(fault, "]");
+    if (fault->rank) say(fault, "]");
     say_program(fault, "", t->program);
 }
 
-/* ---- accesses ------------------------------------------------------------------------------------ */
+/* ---- accesses
+ * ------------------------------------------------------------------------------------ */
 
 int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
     const Kernel *kernel = run->plan->module->kernel;
@@ -82,8 +78,7 @@ int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
         const bool here = type_is_pointer(kernel->parameters[i].type) &&
                           run->launch->arguments[i] >> INTERP_BUFFER_SHIFT == (uint64_t)k + 1;
         *several |= here && found >= 0;
-        if (here && found < 0)
-            found = (int32_t)i;
+        if (here && found < 0) found = (int32_t)i;
     }
     return found;
 }
@@ -120,16 +115,17 @@ static void say_buffer(const Run *run, InterpFault *fault) {
 static void find_buffer(const Run *run, InterpFault *fault, uint64_t address) {
     const uint64_t half = UINT64_C(1) << (INTERP_BUFFER_SHIFT - 1);
     const uint64_t k = (address + half) >> INTERP_BUFFER_SHIFT;
-    if (address > UINT64_MAX - half || k == 0 || k > run->launch->buffer_count)
-        return;
+    if (address > UINT64_MAX - half || k == 0 || k > run->launch->buffer_count) return;
     fault->buffer = (int32_t)(k - 1);
     fault->offset = (int64_t)(address - INTERP_BUFFER_ADDRESS(k - 1));
     fault->buffer_size = run->launch->buffers[k - 1].size;
 }
 
 static const char *const fault_titles[] = {
-    [FAULT_OUT_OF_BOUNDS] = " out of bounds", [FAULT_MISALIGNED] = " misaligned",
-    [FAULT_NULL] = " of an invalid address",  [FAULT_UNWRITTEN] = " of memory never written",
+    [FAULT_OUT_OF_BOUNDS] = " out of bounds",
+    [FAULT_MISALIGNED] = " misaligned",
+    [FAULT_NULL] = " of an invalid address",
+    [FAULT_UNWRITTEN] = " of memory never written",
     [FAULT_RACE] = " in a race",
 };
 
@@ -151,8 +147,7 @@ static void say_access(Thread *t, const Step *step, uint32_t element, uint64_t a
     say_buffer(t->run, fault);
 }
 
-bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element,
-                  uint64_t address) {
+bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address) {
     begin(t, step, kind);
     InterpFault *fault = &t->fault;
     const Type *pointee = type_element(op_operand(step->op, 0)->type)->element;
@@ -189,8 +184,10 @@ bool fault_race(Thread *t, const Step *step, const Step *other, uint64_t other_p
     const bool atomic = other->op->code == OP_atomic_rmw || other->op->code == OP_atomic_cas;
     const uint32_t *o = fault->other_program;
     say(fault, " that program %u, %u, %u %s%s on line %u", o[0], o[1], o[2],
-        atomic ? "updates" : other_writes ? "writes" : "reads", atomic ? " atomically" : "",
-        other->op->at.span.line);
+        atomic         ? "updates"
+        : other_writes ? "writes"
+                       : "reads",
+        atomic ? " atomically" : "", other->op->at.span.line);
     say(fault, ", and nothing orders the two");
     say_program(fault, "", t->program);
     return false;

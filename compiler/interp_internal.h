@@ -42,15 +42,15 @@ struct Step {
     StepRun *run;
     const Op *op;
     const Place *in, *out;
-    Block *blocks;  /* one for each region */
+    Block *blocks; /* one for each region */
     union {
-        const EvalCode *code;     /* element ops, recognised combine functions */
+        const EvalCode *code; /* element ops, recognised combine functions */
         const struct DotPlan *dot;
     };
-    uint32_t index;     /* number of the step in the plan: races name both sides by it */
-    uint32_t lanes;     /* reduce, scan, map: LANES or 1 */
-    uint64_t scratch;   /* offset in the thread's scratch memory */
-    bool chunked;       /* element op: an operand is stored shorter than the result */
+    uint32_t index;   /* number of the step in the plan: races name both sides by it */
+    uint32_t lanes;   /* reduce, scan, map: LANES or 1 */
+    uint64_t scratch; /* offset in the thread's scratch memory */
+    bool chunked;     /* element op: an operand is stored shorter than the result */
 };
 
 typedef struct Copy {
@@ -71,8 +71,8 @@ struct InterpPlan {
     Block body;
     Place *parameters;
     const uint8_t *pool;
-    uint64_t frame_size;   /* scratch included */
-    uint32_t granule;      /* size of the smallest element in memory: the race checker's unit */
+    uint64_t frame_size;       /* scratch included */
+    uint32_t granule;          /* size of the smallest element in memory: the race checker's unit */
     const Step **memory_steps; /* by Step.index - 1: for the race checker's messages */
     uint32_t step_count;
 };
@@ -88,7 +88,7 @@ typedef struct Run {
     _Atomic uint64_t lowest; /* number of the lowest program known to be at fault */
     pthread_mutex_t lock;    /* fault, printing, the list of helpers */
     InterpFault *fault;
-    Races *races; /* NULL: not checked */
+    Races *races;                     /* NULL: not checked */
     _Atomic uint32_t active, waiting; /* threads; those that spin on memory */
     pthread_t *helpers;
     uint32_t helper_count, helper_limit;
@@ -110,7 +110,9 @@ INLINE void *place_data(Thread *t, const Place *place) {
     return t->base[place->fixed] + place->offset;
 }
 /* Bytes from one element to the next: 0 when they are all the same. */
-INLINE uint32_t place_stride(const Place *place) { return place->uniform ? 0 : place->size; }
+INLINE uint32_t place_stride(const Place *place) {
+    return place->uniform ? 0 : place->size;
+}
 uint64_t place_int(Thread *t, const Place *place); /* first element, zero-extended */
 
 bool run_block(Thread *t, const Block *block);
@@ -126,15 +128,15 @@ bool fault_text(Thread *t, const Step *step, FaultKind kind, const char *format,
 /* The element of the block at fault, for the message: appends ` [5, 0]` of its coordinates. */
 void fault_element(Thread *t, const Type *type, uint32_t element);
 /* An access of `size` bytes at `address` for element `element` of the block of pointers. */
-bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element,
-                  uint64_t address);
+bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address);
 bool fault_race(Thread *t, const Step *step, const Step *other, uint64_t other_program,
                 bool other_writes, uint32_t element, uint64_t address);
 /* The pointer parameter whose argument lies in buffer k; -1: none. `several`: more than one. */
 int32_t buffer_parameter(const Run *run, uint32_t k, bool *several);
 void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]);
 
-/* ---- steps ------------------------------------------------------------------------------------ */
+/* ---- steps ------------------------------------------------------------------------------------
+ */
 
 StepRun interp_element;
 #define OP(name, ...) StepRun interp_##name;

@@ -9,7 +9,8 @@
  */
 #include "compiler/interp_memory.h"
 
-/* ---- looking at addresses and masks ------------------------------------------------------------ */
+/* ---- looking at addresses and masks ------------------------------------------------------------
+ */
 
 typedef struct Reach {
     uint64_t low, high, bits; /* of active lanes; bits: all addresses or-ed */
@@ -42,48 +43,45 @@ HOT static void reach_of_active(size_t n, const uint64_t *restrict address,
 HOT static uint64_t strays(size_t n, const uint64_t *restrict address, uint64_t size) {
     uint64_t wrong = 0;
     const uint64_t first = address[0];
-    for (size_t i = 0; i < n; i++)
-        wrong |= address[i] ^ (first + i * size);
+    for (size_t i = 0; i < n; i++) wrong |= address[i] ^ (first + i * size);
     return wrong;
 }
 
 HOT static uint32_t count_active(size_t n, const uint8_t *restrict mask) {
     uint32_t sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += mask[i];
+    for (size_t i = 0; i < n; i++) sum += mask[i];
     return sum;
 }
 
-/* ---- one element ------------------------------------------------------------------------------- */
+/* ---- one element -------------------------------------------------------------------------------
+ */
 
 const InterpBuffer *buffer_at(const Run *run, uint64_t address) {
     const uint64_t k = address >> INTERP_BUFFER_SHIFT;
-    if (k == 0 || k > run->launch->buffer_count || !run->launch->buffers[k - 1].data)
-        return NULL;
+    if (k == 0 || k > run->launch->buffer_count || !run->launch->buffers[k - 1].data) return NULL;
     return &run->launch->buffers[k - 1];
 }
 
 /* Why `size` bytes at `address` may not be touched. */
 static FaultKind address_fault(const Run *run, uint64_t address, uint32_t size) {
     const uint64_t half = UINT64_C(1) << (INTERP_BUFFER_SHIFT - 1);
-    const uint64_t meant = address > UINT64_MAX - half ? 0 : (address + half) >> INTERP_BUFFER_SHIFT;
-    if (meant == 0 || meant > run->launch->buffer_count ||
-        !run->launch->buffers[meant - 1].data)
+    const uint64_t meant =
+        address > UINT64_MAX - half ? 0 : (address + half) >> INTERP_BUFFER_SHIFT;
+    if (meant == 0 || meant > run->launch->buffer_count || !run->launch->buffers[meant - 1].data)
         return FAULT_NULL;
     const uint64_t offset = address - INTERP_BUFFER_ADDRESS(meant - 1);
     const uint64_t bytes = run->launch->buffers[meant - 1].size;
-    if (offset >= bytes || size > bytes - offset)
-        return FAULT_OUT_OF_BOUNDS;
+    if (offset >= bytes || size > bytes - offset) return FAULT_OUT_OF_BOUNDS;
     return address % size ? FAULT_MISALIGNED : FAULT_NONE;
 }
 
-bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t address,
-                   uint32_t size) {
+bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t address, uint32_t size) {
     const FaultKind kind = address_fault(t->run, address, size);
     return kind == FAULT_NONE || fault_access(t, step, kind, element, address);
 }
 
-/* ---- which bytes were written -------------------------------------------------------------------- */
+/* ---- which bytes were written
+ * -------------------------------------------------------------------- */
 
 /* Bits are shared by threads: each byte of them is read and written atomically. */
 static uint8_t written_byte(const uint8_t *written, uint64_t i) {
@@ -99,8 +97,7 @@ uint64_t first_unwritten(const uint8_t *written, uint64_t from, uint64_t to) {
         const uint64_t end = (from | 7) + 1 < to ? (from | 7) + 1 : to;
         const uint8_t bits = bits_between(from, end);
         const uint8_t missing = bits & (uint8_t)~written_byte(written, from >> 3);
-        if (missing)
-            return (from & ~UINT64_C(7)) + (uint64_t)__builtin_ctz(missing);
+        if (missing) return (from & ~UINT64_C(7)) + (uint64_t)__builtin_ctz(missing);
         from = end;
     }
     return to;
@@ -118,17 +115,18 @@ void mark_written(uint8_t *written, uint64_t from, uint64_t to) {
     }
 }
 
-/* ---- an access in pieces ---------------------------------------------------------------------------- */
+/* ---- an access in pieces
+ * ---------------------------------------------------------------------------- */
 
 typedef struct Access {
     Thread *t;
     const Step *step;
     const uint64_t *address;
-    const uint8_t *mask; /* NULL: all on */
-    uint8_t *data;       /* load: result; store: value */
+    const uint8_t *mask;  /* NULL: all on */
+    uint8_t *data;        /* load: result; store: value */
     uint32_t data_stride; /* store: 0 when all elements are the same */
     uint32_t count, size;
-    bool write, whole;     /* whole: known to be good; else each element is checked */
+    bool write, whole;          /* whole: known to be good; else each element is checked */
     const InterpBuffer *buffer; /* whole: the only one */
 } Access;
 
@@ -137,18 +135,16 @@ static bool note_run(const Access *a, uint32_t first, uint32_t n, const InterpBu
     Thread *t = a->t;
     const uint64_t address = a->address[first], offset = address & INTERP_OFFSET_MASK;
     const uint64_t end = offset + (uint64_t)n * a->size;
-    if (t->run->races && !races_access(t, a->step, a->write ? RACE_WRITE : RACE_READ, address,
-                                       a->size, n, first))
+    if (t->run->races &&
+        !races_access(t, a->step, a->write ? RACE_WRITE : RACE_READ, address, a->size, n, first))
         return false;
-    if (!buffer->written)
-        return true;
+    if (!buffer->written) return true;
     if (a->write) {
         mark_written(buffer->written, offset, end);
         return true;
     }
     const uint64_t hole = first_unwritten(buffer->written, offset, end);
-    if (hole == end)
-        return true;
+    if (hole == end) return true;
     const uint32_t skip = (uint32_t)((hole - offset) / a->size);
     return fault_access(t, a->step, FAULT_UNWRITTEN, first + skip,
                         address + (uint64_t)skip * a->size);
@@ -175,8 +171,7 @@ static bool move_run(const Access *a, uint32_t first, uint32_t n) {
     const InterpBuffer *buffer = a->buffer;
     uint8_t *host = buffer->data + (a->address[first] & INTERP_OFFSET_MASK);
     uint8_t *data = a->data + (size_t)first * a->data_stride;
-    if ((buffer->written || a->t->run->races) && !note_run(a, first, n, buffer))
-        return false;
+    if ((buffer->written || a->t->run->races) && !note_run(a, first, n, buffer)) return false;
     if (a->count == 1)
         move_one(a, host, data);
     else if (!a->write)
@@ -184,23 +179,19 @@ static bool move_run(const Access *a, uint32_t first, uint32_t n) {
     else if (a->data_stride)
         memcpy(host, data, (size_t)n * a->size);
     else
-        for (uint32_t i = 0; i < n; i++)
-            memcpy(host + (size_t)i * a->size, data, a->size);
+        for (uint32_t i = 0; i < n; i++) memcpy(host + (size_t)i * a->size, data, a->size);
     return true;
 }
 
 /* Any addresses: checked if need be, noted and moved one by one. */
 static bool move_each(Access *a, uint32_t first, uint32_t n) {
     for (uint32_t i = first; i < first + n; i++) {
-        if (a->mask && !a->mask[i])
-            continue;
+        if (a->mask && !a->mask[i]) continue;
         if (!a->whole) {
-            if (!check_element(a->t, a->step, i, a->address[i], a->size))
-                return false;
+            if (!check_element(a->t, a->step, i, a->address[i], a->size)) return false;
             a->buffer = buffer_at(a->t->run, a->address[i]);
         }
-        if (!move_run(a, i, 1))
-            return false;
+        if (!move_run(a, i, 1)) return false;
     }
     return true;
 }
@@ -212,8 +203,7 @@ static bool move_each(Access *a, uint32_t first, uint32_t n) {
         uint8_t *const data = a->data;                                                             \
         const size_t stride = a->data_stride;                                                      \
         for (uint32_t i = first; i < first + n; i++) {                                             \
-            if (a->mask && !a->mask[i])                                                            \
-                continue;                                                                          \
+            if (a->mask && !a->mask[i]) continue;                                                  \
             T *at = (T *)(void *)(host + (a->address[i] & INTERP_OFFSET_MASK));                    \
             T *value = (T *)(void *)(data + i * stride);                                           \
             if (a->write)                                                                          \
@@ -239,25 +229,19 @@ static void move_scattered(const Access *a, uint32_t first, uint32_t n) {
 
 static bool move_row(Access *a, uint32_t first, uint32_t n) {
     const uint32_t active = a->mask ? count_active(n, a->mask + first) : n;
-    if (active == 0)
-        return true;
-    if (!a->whole)
-        return move_each(a, first, n);
+    if (active == 0) return true;
+    if (!a->whole) return move_each(a, first, n);
     if (strays(n, a->address + first, a->size) == 0) {
-        if (active == n)
-            return move_run(a, first, n);
+        if (active == n) return move_run(a, first, n);
         for (uint32_t i = first; i < first + n;) { /* stretches of active lanes */
             const uint32_t from = i;
-            while (i < first + n && a->mask[i])
-                i++;
-            if (i > from && !move_run(a, from, i - from))
-                return false;
+            while (i < first + n && a->mask[i]) i++;
+            if (i > from && !move_run(a, from, i - from)) return false;
             i += i == from;
         }
         return true;
     }
-    if (a->buffer->written || a->t->run->races)
-        return move_each(a, first, n);
+    if (a->buffer->written || a->t->run->races) return move_each(a, first, n);
     move_scattered(a, first, n);
     return true;
 }
@@ -265,8 +249,7 @@ static bool move_row(Access *a, uint32_t first, uint32_t n) {
 /* Rows that are short go together: [1024, 1] is as good as a row. */
 static uint32_t row_length(const Type *type) {
     uint32_t n = 1;
-    for (uint32_t d = type->rank; d-- > 0 && n < 16;)
-        n *= type->shape[d];
+    for (uint32_t d = type->rank; d-- > 0 && n < 16;) n *= type->shape[d];
     return n;
 }
 
@@ -277,8 +260,7 @@ static bool move_all(Access *a) {
         reach_of_active(a->count, a->address, a->mask, &reach);
     else
         reach_of_all(a->count, a->address, &reach);
-    if (reach.low > reach.high)
-        return true; /* no lane is active */
+    if (reach.low > reach.high) return true; /* no lane is active */
     const InterpBuffer *buffer = buffer_at(a->t->run, reach.low);
     const uint64_t end = (reach.high & INTERP_OFFSET_MASK) + a->size;
     a->whole = buffer && reach.low >> INTERP_BUFFER_SHIFT == reach.high >> INTERP_BUFFER_SHIFT &&
@@ -286,28 +268,26 @@ static bool move_all(Access *a) {
     a->buffer = buffer;
     const uint32_t row = row_length(type);
     for (uint32_t first = 0; first < a->count; first += row)
-        if (!move_row(a, first, row))
-            return false;
+        if (!move_row(a, first, row)) return false;
     return true;
 }
 
 static bool move_locked(Access *a) {
-    if (!a->t->run->races)
-        return move_all(a);
+    if (!a->t->run->races) return move_all(a);
     races_lock(a->t);
     const bool ok = move_all(a);
     races_unlock(a->t);
     return ok;
 }
 
-/* ---- the ops ------------------------------------------------------------------------------------------ */
+/* ---- the ops
+ * ------------------------------------------------------------------------------------------ */
 
 /* The mask as the access wants it; false when it turns everything off. */
 static bool set_mask(Access *a, const Place *mask) {
     a->mask = place_data(a->t, mask);
     if (mask->uniform) {
-        if (!a->mask[0])
-            return false;
+        if (!a->mask[0]) return false;
         a->mask = NULL;
     }
     return true;
@@ -324,8 +304,7 @@ static void preset(Thread *t, const Step *step) {
 
 /* Memory may hold any byte where an i1 is wanted. */
 HOT static void make_bool(size_t n, uint8_t *restrict x) {
-    for (size_t i = 0; i < n; i++)
-        x[i] = x[i] != 0;
+    for (size_t i = 0; i < n; i++) x[i] = x[i] != 0;
 }
 
 bool interp_load(Thread *t, const Step *step) {
@@ -341,13 +320,10 @@ bool interp_load(Thread *t, const Step *step) {
             preset(t, step);
         else
             a.mask = NULL;
-        if (!some)
-            return true;
+        if (!some) return true;
     }
-    if (!move_locked(&a))
-        return false;
-    if (i1)
-        make_bool(a.count, a.data);
+    if (!move_locked(&a)) return false;
+    if (i1) make_bool(a.count, a.data);
     return true;
 }
 
@@ -357,7 +333,6 @@ bool interp_store(Thread *t, const Step *step) {
     a.address = place_data(t, &step->in[0]);
     a.data = place_data(t, value);
     a.data_stride = place_stride(value);
-    if (step->op->operand_count > 2 && !set_mask(&a, &step->in[2]))
-        return true;
+    if (step->op->operand_count > 2 && !set_mask(&a, &step->in[2])) return true;
     return move_locked(&a);
 }

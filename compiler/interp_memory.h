@@ -9,8 +9,7 @@
 /* The buffer an address lies in by its number; NULL: none, or a freed one. */
 const InterpBuffer *buffer_at(const Run *run, uint64_t address);
 /* False and a fault when `size` bytes at `address` may not be touched. */
-bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t address,
-                   uint32_t size);
+bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t address, uint32_t size);
 
 /* Bits of the bytes from .. to of a buffer: the first that is not set (`to`: all are); set all. */
 uint64_t first_unwritten(const uint8_t *written, uint64_t from, uint64_t to);

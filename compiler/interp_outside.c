@@ -4,7 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* ---- print -------------------------------------------------------------------------------------- */
+/* ---- print --------------------------------------------------------------------------------------
+ */
 
 typedef struct Line {
     char text[512];
@@ -16,12 +17,11 @@ static void add(Line *line, const char *format, ...) PRINTF_LIKE(2, 3);
 static void add(Line *line, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    const int n = vsnprintf(line->text + line->length, sizeof line->text - line->length, format,
-                            args);
+    const int n =
+        vsnprintf(line->text + line->length, sizeof line->text - line->length, format, args);
     va_end(args);
     line->length += n > 0 ? (size_t)n : 0;
-    if (line->length >= sizeof line->text)
-        line->length = sizeof line->text - 1;
+    if (line->length >= sizeof line->text) line->length = sizeof line->text - 1;
 }
 
 static void add_number(Line *line, DType dtype, uint64_t bits, uint32_t size, bool hex) {
@@ -39,8 +39,7 @@ static void add_number(Line *line, DType dtype, uint64_t bits, uint32_t size, bo
 
 static void add_text(Line *line, const Op *op) {
     const Attribute *text = op_attribute(op, ATTR_text);
-    if (text)
-        add(line, "%.*s", (int)(text->count < 400 ? text->count : 400), text->string);
+    if (text) add(line, "%.*s", (int)(text->count < 400 ? text->count : 400), text->string);
 }
 
 static void give_line(Thread *t, const Line *line) {
@@ -68,8 +67,7 @@ static void print_operand(Thread *t, const Step *step, uint32_t k) {
         }
         add(&line, ") ");
         add_text(&line, op);
-        if (op->operand_count > 1)
-            add(&line, " (operand %u)", k);
+        if (op->operand_count > 1) add(&line, " (operand %u)", k);
         add(&line, " ");
         add_number(&line, type_dtype(type), bits, size, op_int(op, ATTR_hex, 0) != 0);
         give_line(t, &line);
@@ -77,10 +75,8 @@ static void print_operand(Thread *t, const Step *step, uint32_t k) {
 }
 
 bool interp_print(Thread *t, const Step *step) {
-    if (!t->run->launch->print)
-        return true;
-    for (uint32_t k = 0; k < step->op->operand_count; k++)
-        print_operand(t, step, k);
+    if (!t->run->launch->print) return true;
+    for (uint32_t k = 0; k < step->op->operand_count; k++) print_operand(t, step, k);
     if (step->op->operand_count == 0) {
         Line line = {.length = 0};
         add(&line, "pid (%u, %u, %u) ", t->program[0], t->program[1], t->program[2]);
@@ -90,15 +86,15 @@ bool interp_print(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- assert, assume, inline_asm --------------------------------------------------------------------- */
+/* ---- assert, assume, inline_asm
+ * --------------------------------------------------------------------- */
 
 bool interp_assert(Thread *t, const Step *step) {
     const Op *op = step->op;
     const uint8_t *holds = place_data(t, &step->in[0]);
     const uint8_t *mask = op->operand_count > 1 ? place_data(t, &step->in[1]) : NULL;
     for (uint32_t i = 0; i < step->in[0].count; i++) {
-        if (holds[i] || (mask && !mask[i]))
-            continue;
+        if (holds[i] || (mask && !mask[i])) continue;
         const Attribute *text = op_attribute(op, ATTR_text);
         const int length = text ? (int)(text->count < 400 ? text->count : 400) : 0;
         fault_text(t, step, FAULT_ASSERT, "assertion failed%s%.*s", length ? ": " : "", length,
@@ -110,8 +106,7 @@ bool interp_assert(Thread *t, const Step *step) {
 }
 
 bool interp_assume(Thread *t, const Step *step) {
-    if (place_int(t, &step->in[0]) & 1)
-        return true;
+    if (place_int(t, &step->in[0]) & 1) return true;
     return fault_text(t, step, FAULT_ASSERT, "what this kernel assumes does not hold here");
 }
 

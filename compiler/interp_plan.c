@@ -48,15 +48,18 @@ typedef struct Frame {
     const struct Frame *up;
 } Frame;
 
-static Life *life_of(Planner *p, const Value *v) { return &p->lives.data[v->number]; }
+static Life *life_of(Planner *p, const Value *v) {
+    return &p->lives.data[v->number];
+}
 
 static Life *root_of(Planner *p, uint32_t i) {
-    while (p->lives.data[i].same != i)
-        i = p->lives.data[i].same;
+    while (p->lives.data[i].same != i) i = p->lives.data[i].same;
     return &p->lives.data[i];
 }
 
-static Life *value_root(Planner *p, const Value *v) { return root_of(p, v->number); }
+static Life *value_root(Planner *p, const Value *v) {
+    return root_of(p, v->number);
+}
 
 static uint32_t life_new(Planner *p, uint32_t start, uint32_t last, uint64_t bytes) {
     const uint32_t i = p->lives.length;
@@ -68,8 +71,7 @@ static uint32_t life_new(Planner *p, uint32_t start, uint32_t last, uint64_t byt
 /* One place for both from now on. */
 static void share(Planner *p, const Value *a, const Value *b) {
     Life *into = value_root(p, a), *from = value_root(p, b);
-    if (into == from)
-        return;
+    if (into == from) return;
     from->same = into->same;
     into->start = from->start < into->start ? from->start : into->start;
     into->last = from->last > into->last ? from->last : into->last;
@@ -93,7 +95,8 @@ static bool runs_on_lanes(const Op *op) {
     return op->code == OP_reduce || op->code == OP_scan || op->code == OP_map;
 }
 
-/* ---- first walk: numbers ------------------------------------------------------------------------ */
+/* ---- first walk: numbers ------------------------------------------------------------------------
+ */
 
 /* A region of element ops on its own values can work on many elements at a time. */
 static bool region_fits_lanes(const Region *region) {
@@ -103,11 +106,9 @@ static bool region_fits_lanes(const Region *region) {
             return false;
         for (uint32_t i = 0; i < op->operand_count; i++) {
             const Value *v = op_operand(op, i);
-            if ((v->op ? v->op->parent : v->region) != region)
-                return false;
+            if ((v->op ? v->op->parent : v->region) != region) return false;
         }
-        if (op->result_count && type_is_block(op_result(op, 0)->type))
-            return false;
+        if (op->result_count && type_is_block(op_result(op, 0)->type)) return false;
     }
     return true;
 }
@@ -117,34 +118,28 @@ static void number_region(Planner *p, const Region *region) {
         const uint32_t number = p->notes.length;
         const bool lanes = runs_on_lanes(op) && region_fits_lanes(op->regions[0]);
         vec_push(p->arena, &p->notes, ((OpNote){.lanes = lanes ? LANES : 1}));
-        for (uint32_t i = 0; i < op->region_count; i++)
-            number_region(p, op->regions[i]);
+        for (uint32_t i = 0; i < op->region_count; i++) number_region(p, op->regions[i]);
         p->notes.data[number].end = p->notes.length - 1;
     }
 }
 
-/* ---- uniform values -------------------------------------------------------------------------------- */
+/* ---- uniform values
+ * -------------------------------------------------------------------------------- */
 
 static bool makes_uniform(Planner *p, const Value *v) {
     const Op *op = v->op;
-    if (!op || !type_is_block(v->type) || v->type->count == 1)
-        return false;
-    if (op->code == OP_constant || op->code == OP_splat)
-        return true;
-    if (op->code == OP_broadcast && op_operand(op, 0)->type->count == 1)
-        return true;
-    if (!op_is(op, OPF_ELEMENT) && !is_view(op) && op->code != OP_broadcast)
-        return false;
+    if (!op || !type_is_block(v->type) || v->type->count == 1) return false;
+    if (op->code == OP_constant || op->code == OP_splat) return true;
+    if (op->code == OP_broadcast && op_operand(op, 0)->type->count == 1) return true;
+    if (!op_is(op, OPF_ELEMENT) && !is_view(op) && op->code != OP_broadcast) return false;
     for (uint32_t i = 0; i < op->operand_count; i++)
-        if (!life_of(p, op_operand(op, i))->uniform)
-            return false;
+        if (!life_of(p, op_operand(op, i))->uniform) return false;
     return true;
 }
 
 /* The op reads operand `index` by its stride. */
 static bool takes_uniform(Planner *p, const Op *op, uint32_t index) {
-    if (is_view(op))
-        return life_of(p, op_result(op, 0))->uniform;
+    if (is_view(op)) return life_of(p, op_result(op, 0))->uniform;
     switch (op->code) {
     case OP_load:
     case OP_store:
@@ -186,12 +181,12 @@ static void find_uniform(Planner *p) {
     }
 }
 
-/* ---- second walk: lives ---------------------------------------------------------------------------- */
+/* ---- second walk: lives
+ * ---------------------------------------------------------------------------- */
 
 static uint64_t value_bytes(const Value *v, uint32_t lanes, bool uniform) {
     uint32_t stored = v->type->count * lanes;
-    if (uniform && stored > UNIFORM)
-        stored = UNIFORM;
+    if (uniform && stored > UNIFORM) stored = UNIFORM;
     return (uint64_t)stored * type_element_size(v->type);
 }
 
@@ -207,8 +202,7 @@ static void define(Planner *p, const Value *v, uint32_t start, uint32_t last, ui
 static void place_in_pool(Planner *p, const Op *op) {
     Life *life = life_of(p, op_result(op, 0));
     const uint64_t bytes = (life->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (bytes > POOL_VALUE_LIMIT || p->pool_used + bytes > POOL_LIMIT)
-        return;
+    if (bytes > POOL_VALUE_LIMIT || p->pool_used + bytes > POOL_LIMIT) return;
     life->fixed = true;
     life->offset = p->pool_used;
     p->pool_used += bytes;
@@ -217,8 +211,7 @@ static void place_in_pool(Planner *p, const Op *op) {
 static void note_use(Planner *p, const Value *v, uint32_t at, const Frame *frame) {
     const Region *home = v->op ? v->op->parent : v->region;
     uint32_t last = at;
-    for (; frame->region != home; frame = frame->up)
-        last = p->notes.data[frame->owner].end;
+    for (; frame->region != home; frame = frame->up) last = p->notes.data[frame->owner].end;
     Life *life = life_of(p, v);
     life->last = last > life->last ? last : life->last;
 }
@@ -232,10 +225,8 @@ static void live_op(Planner *p, const Op *op, const Frame *frame, uint32_t lanes
     const uint32_t inner = p->notes.data[at].lanes;
     for (uint32_t i = 0; i < op->operand_count; i++)
         note_use(p, op_operand(op, i), runs_on_lanes(op) ? end : at, frame);
-    for (uint32_t i = 0; i < op->result_count; i++)
-        define(p, op_result(op, i), at, end, lanes);
-    if (op->code == OP_constant || op->code == OP_arange)
-        place_in_pool(p, op);
+    for (uint32_t i = 0; i < op->result_count; i++) define(p, op_result(op, i), at, end, lanes);
+    if (op->code == OP_constant || op->code == OP_arange) place_in_pool(p, op);
     for (uint32_t r = 0; r < op->region_count; r++) {
         const Region *region = op->regions[r];
         for (uint32_t i = 0; i < region->argument_count; i++)
@@ -247,30 +238,25 @@ static void live_op(Planner *p, const Op *op, const Frame *frame, uint32_t lanes
 static void live_region(Planner *p, const Region *region, const Frame *up, uint32_t owner,
                         uint32_t lanes) {
     const Frame frame = {region, owner, up};
-    for (const Op *op = region->first; op; op = op->next)
-        live_op(p, op, &frame, lanes);
+    for (const Op *op = region->first; op; op = op->next) live_op(p, op, &frame, lanes);
 }
 
 static void share_views(Planner *p, const Region *region) {
     for (const Op *op = region->first; op; op = op->next) {
-        if (is_view(op))
-            share(p, op_operand(op, 0), op_result(op, 0));
-        for (uint32_t i = 0; i < op->region_count; i++)
-            share_views(p, op->regions[i]);
+        if (is_view(op)) share(p, op_operand(op, 0), op_result(op, 0));
+        for (uint32_t i = 0; i < op->region_count; i++) share_views(p, op->regions[i]);
     }
 }
 
-/* ---- loops: carried values, scratch ------------------------------------------------------------------ */
+/* ---- loops: carried values, scratch
+ * ------------------------------------------------------------------ */
 
 /* May `v`, made by op number `at`, be written over carried value `a` (both in the loop's body)? */
 static bool may_replace(Planner *p, const Value *v, const Value *a) {
     const Life *new_life = value_root(p, v), *old = value_root(p, a);
-    if (!v->op || v->op->parent != a->region || new_life == old)
-        return false;
-    if (new_life->fixed || life_of(p, v)->uniform || is_view(v->op) || new_life->used)
-        return false;
-    if (old->last < new_life->start)
-        return true;
+    if (!v->op || v->op->parent != a->region || new_life == old) return false;
+    if (new_life->fixed || life_of(p, v)->uniform || is_view(v->op) || new_life->used) return false;
+    if (old->last < new_life->start) return true;
     /* The maker may read it as its accumulator, and nothing else may. */
     uint32_t reads = 0;
     for (uint32_t i = 0; i < v->op->operand_count; i++)
@@ -338,32 +324,27 @@ static uint64_t scratch_bytes(const Op *op, uint32_t lanes) {
 static void loops_region(Planner *p, const Region *region) {
     for (const Op *op = region->first; op; op = op->next) {
         const uint32_t at = p->next++;
-        for (uint32_t i = 0; i < op->region_count; i++)
-            loops_region(p, op->regions[i]);
-        if (op->code == OP_for || op->code == OP_while)
-            share_carried(p, op, at);
+        for (uint32_t i = 0; i < op->region_count; i++) loops_region(p, op->regions[i]);
+        if (op->code == OP_for || op->code == OP_while) share_carried(p, op, at);
         const uint64_t bytes = scratch_bytes(op, p->notes.data[at].lanes);
-        if (bytes)
-            p->notes.data[at].scratch = life_new(p, at, p->notes.data[at].end, bytes);
+        if (bytes) p->notes.data[at].scratch = life_new(p, at, p->notes.data[at].end, bytes);
     }
 }
 
 static void temporaries_region(Planner *p, const Region *region) {
     for (const Op *op = region->first; op; op = op->next) {
         const uint32_t at = p->next++;
-        for (uint32_t i = 0; i < op->region_count; i++)
-            temporaries_region(p, op->regions[i]);
-        if (op->code == OP_for)
-            add_temporaries(p, op, at);
+        for (uint32_t i = 0; i < op->region_count; i++) temporaries_region(p, op->regions[i]);
+        if (op->code == OP_for) add_temporaries(p, op, at);
     }
 }
 
-/* ---- laying lives into the frame ---------------------------------------------------------------------- */
+/* ---- laying lives into the frame
+ * ---------------------------------------------------------------------- */
 
 static int by_start(const void *a, const void *b) {
     const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
-    if (x->start != y->start)
-        return x->start < y->start ? -1 : 1;
+    if (x->start != y->start) return x->start < y->start ? -1 : 1;
     return x < y ? -1 : x > y;
 }
 
@@ -371,16 +352,14 @@ static int by_start(const void *a, const void *b) {
 static uint32_t lay(Life **active, uint32_t count, Life *life, uint64_t *frame_size) {
     uint32_t kept = 0, place = 0;
     for (uint32_t i = 0; i < count; i++)
-        if (active[i]->last >= life->start)
-            active[kept++] = active[i];
+        if (active[i]->last >= life->start) active[kept++] = active[i];
     uint64_t offset = 0;
     for (; place < kept && active[place]->offset - offset < life->bytes; place++)
         offset = active[place]->offset + active[place]->bytes;
     memmove(active + place + 1, active + place, (kept - place) * sizeof *active);
     active[place] = life;
     life->offset = offset;
-    if (offset + life->bytes > *frame_size)
-        *frame_size = offset + life->bytes;
+    if (offset + life->bytes > *frame_size) *frame_size = offset + life->bytes;
     return kept + 1;
 }
 
@@ -390,18 +369,16 @@ static void lay_frame(Planner *p) {
     uint32_t count = 0, live = 0;
     for (uint32_t i = 0; i < p->lives.length; i++) {
         Life *life = &p->lives.data[i];
-        if (life->same != i || life->fixed || life->bytes == 0)
-            continue;
+        if (life->same != i || life->fixed || life->bytes == 0) continue;
         life->bytes = (life->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
         order[count++] = life;
     }
-    if (count)
-        qsort(order, count, sizeof *order, by_start);
-    for (uint32_t i = 0; i < count; i++)
-        live = lay(active, live, order[i], &p->plan->frame_size);
+    if (count) qsort(order, count, sizeof *order, by_start);
+    for (uint32_t i = 0; i < count; i++) live = lay(active, live, order[i], &p->plan->frame_size);
 }
 
-/* ---- third walk: steps ------------------------------------------------------------------------------------ */
+/* ---- third walk: steps
+ * ------------------------------------------------------------------------------------ */
 
 static Place place_of(Planner *p, const Value *v) {
     const Life *own = life_of(p, v), *root = value_root(p, v);
@@ -425,15 +402,13 @@ static const Place *operand_places(Planner *p, const Op *op, uint32_t first) {
 
 static const Place *value_places(Planner *p, uint32_t count, Value *const *values) {
     Place *places = arena_array(p->arena, Place, count + 1);
-    for (uint32_t i = 0; i < count; i++)
-        places[i] = place_of(p, values[i]);
+    for (uint32_t i = 0; i < count; i++) places[i] = place_of(p, values[i]);
     return places;
 }
 
 static const Place *result_places(Planner *p, const Op *op) {
     Place *places = arena_array(p->arena, Place, op->result_count + 1);
-    for (uint32_t i = 0; i < op->result_count; i++)
-        places[i] = place_of(p, op_result(op, i));
+    for (uint32_t i = 0; i < op->result_count; i++) places[i] = place_of(p, op_result(op, i));
     return places;
 }
 
@@ -448,8 +423,7 @@ static void plan_copies(Planner *p, Block *block, const Op *end, uint32_t first,
     for (uint32_t i = 0; i < count && temps; i++) {
         const Life *temp = &p->lives.data[temps + i];
         Place to = block->gives[i + first];
-        if (temp->bytes == 0)
-            continue;
+        if (temp->bytes == 0) continue;
         to.fixed = to.uniform = false;
         to.stored = to.count;
         to.offset = temp->offset;
@@ -563,8 +537,7 @@ static void fill_pool(Planner *p, const Op *op) {
 
 static void build_block(Planner *p, Block *block, const Region *region) {
     uint32_t count = 0;
-    for (const Op *op = region->first; op; op = op->next)
-        count += needs_step(p, op);
+    for (const Op *op = region->first; op; op = op->next) count += needs_step(p, op);
     block->steps = arena_array(p->arena, Step, count + 1);
     block->arguments = value_places(p, region->argument_count, region->arguments);
     for (const Op *op = region->first; op; op = op->next) {
@@ -577,23 +550,22 @@ static void build_block(Planner *p, Block *block, const Region *region) {
     block->gives = operand_places(p, region->last, 0);
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------- */
+/* ---- all of it
+ * ------------------------------------------------------------------------------------------- */
 
 InterpPlan *interp_plan(Arena *arena, Module *module) {
     const Kernel *kernel = module->kernel;
     InterpPlan *plan = arena_new(arena, InterpPlan);
     *plan = (InterpPlan){.module = module, .granule = 8};
     Planner p = {.arena = arena, .plan = plan, .value_count = ir_number(module)};
-    for (uint32_t i = 0; i < p.value_count; i++)
-        life_new(&p, 0, 0, 0);
+    for (uint32_t i = 0; i < p.value_count; i++) life_new(&p, 0, 0, 0);
     number_region(&p, kernel->body);
     find_uniform(&p);
     for (uint32_t i = 0; i < kernel->parameter_count; i++)
         define(&p, kernel->body->arguments[i], 0, UINT32_MAX, 1);
     live_region(&p, kernel->body, NULL, 0, 1);
     share_views(&p, kernel->body);
-    if (p.lives.length == 0)
-        life_new(&p, 0, 0, 0); /* so that no scratch is number 0 */
+    if (p.lives.length == 0) life_new(&p, 0, 0, 0); /* so that no scratch is number 0 */
     p.next = 0;
     loops_region(&p, kernel->body);
     p.next = 0;

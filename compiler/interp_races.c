@@ -73,12 +73,10 @@ static uint32_t clock_find(const RaceClock *clock, uint32_t program) {
 }
 
 static bool clock_reserve(RaceClock *clock, uint32_t count) {
-    if (count <= clock->capacity)
-        return true;
+    if (count <= clock->capacity) return true;
     const uint32_t capacity = count < 8 ? 8 : count + count / 2;
     Entry *entries = realloc(clock->entries, capacity * sizeof *entries);
-    if (!entries)
-        return false;
+    if (!entries) return false;
     clock->entries = entries;
     clock->capacity = capacity;
     return true;
@@ -87,12 +85,10 @@ static bool clock_reserve(RaceClock *clock, uint32_t count) {
 static bool clock_set(RaceClock *clock, uint32_t program, uint32_t epoch) {
     const uint32_t at = clock_find(clock, program);
     if (at < clock->count && clock->entries[at].program == program) {
-        if (clock->entries[at].epoch < epoch)
-            clock->entries[at].epoch = epoch;
+        if (clock->entries[at].epoch < epoch) clock->entries[at].epoch = epoch;
         return true;
     }
-    if (!clock_reserve(clock, clock->count + 1))
-        return false;
+    if (!clock_reserve(clock, clock->count + 1)) return false;
     memmove(clock->entries + at + 1, clock->entries + at,
             (clock->count - at) * sizeof *clock->entries);
     clock->entries[at] = (Entry){program, epoch};
@@ -104,12 +100,10 @@ static bool clock_set(RaceClock *clock, uint32_t program, uint32_t epoch) {
 static bool clock_join(RaceClock *into, const RaceClock *from) {
     uint32_t extra = 0;
     for (uint32_t i = 0, j = 0; j < from->count; j++) {
-        while (i < into->count && into->entries[i].program < from->entries[j].program)
-            i++;
+        while (i < into->count && into->entries[i].program < from->entries[j].program) i++;
         extra += i == into->count || into->entries[i].program != from->entries[j].program;
     }
-    if (!clock_reserve(into, into->count + extra))
-        return false;
+    if (!clock_reserve(into, into->count + extra)) return false;
     uint32_t i = into->count, j = from->count, k = into->count + extra;
     into->count = k;
     while (j > 0) {
@@ -130,10 +124,8 @@ static bool clock_join(RaceClock *into, const RaceClock *from) {
 }
 
 static bool ordered(const Thread *t, const Note *note) {
-    if (note->program == t->number)
-        return true;
-    if (!t->clock)
-        return false;
+    if (note->program == t->number) return true;
+    if (!t->clock) return false;
     const uint32_t at = clock_find(t->clock, note->program);
     return at < t->clock->count && t->clock->entries[at].program == note->program &&
            t->clock->entries[at].epoch >= note->epoch;
@@ -146,23 +138,19 @@ static uint32_t note_slot(const Races *races, Note note) {
     h = (h ^ note.epoch ^ (uint64_t)note.step << 32) * UINT64_C(0xbf58476d1ce4e5b9);
     h = (h ^ (h >> 29) ^ note.next) * UINT64_C(0x94d049bb133111eb);
     uint32_t slot = (uint32_t)(h >> 32) & (races->table_size - 1);
-    while (races->table[slot] &&
-           memcmp(&races->notes[races->table[slot]], &note, sizeof note) != 0)
+    while (races->table[slot] && memcmp(&races->notes[races->table[slot]], &note, sizeof note) != 0)
         slot = (slot + 1) & (races->table_size - 1);
     return slot;
 }
 
 static bool notes_grow(Races *races) {
-    if (races->note_count >= NOTE_LIMIT)
-        return false;
+    if (races->note_count >= NOTE_LIMIT) return false;
     const uint32_t capacity = races->note_capacity * 2;
     Note *notes = realloc(races->notes, capacity * sizeof *notes);
-    if (!notes)
-        return false;
+    if (!notes) return false;
     races->notes = notes;
     uint32_t *table = calloc((size_t)capacity * 2, sizeof *table);
-    if (!table)
-        return false;
+    if (!table) return false;
     free(races->table);
     races->table = table;
     races->table_size = capacity * 2;
@@ -174,8 +162,7 @@ static bool notes_grow(Races *races) {
 
 /* 0: out of memory. */
 static uint32_t note_new(Races *races, Note note) {
-    if (races->note_count == races->note_capacity && !notes_grow(races))
-        return 0;
+    if (races->note_count == races->note_capacity && !notes_grow(races)) return 0;
     const uint32_t slot = note_slot(races, note);
     if (!races->table[slot]) {
         races->notes[races->note_count] = note;
@@ -195,14 +182,12 @@ static uint32_t list_prune(Thread *t, uint32_t list) {
         else
             kept[count++] = list;
     }
-    if (dropped == 0 && count > 0)
-        return kept[0];
+    if (dropped == 0 && count > 0) return kept[0];
     while (count-- > 0) {
         Note note = races->notes[kept[count]];
         note.next = list;
         list = note_new(races, note);
-        if (!list)
-            return 0;
+        if (!list) return 0;
     }
     return list;
 }
@@ -219,8 +204,7 @@ static uint32_t find_race(Thread *t, uint32_t list, bool atomics_too) {
     const Races *races = t->run->races;
     for (; list; list = races->notes[list].next) {
         const Note *note = &races->notes[list];
-        if (!ordered(t, note) && (atomics_too || !is_atomic(races, note)))
-            return list;
+        if (!ordered(t, note) && (atomics_too || !is_atomic(races, note))) return list;
     }
     return 0;
 }
@@ -233,10 +217,8 @@ static CellResult update_cell(Thread *t, const Step *step, RaceKind kind, Cell *
     Races *races = t->run->races;
     Note note = {(uint32_t)t->number, t->epoch, step->index, 0};
     *other = find_race(t, cell->writes, kind != RACE_ATOMIC);
-    if (!*other && kind != RACE_READ)
-        *other = find_race(t, cell->reads, true);
-    if (*other)
-        return CELL_RACE;
+    if (!*other && kind != RACE_READ) *other = find_race(t, cell->reads, true);
+    if (*other) return CELL_RACE;
     if (kind == RACE_READ) {
         note.next = list_prune(t, cell->reads);
         cell->reads = note_new(races, note);
@@ -261,8 +243,7 @@ bool races_access(Thread *t, const Step *step, RaceKind kind, uint64_t address, 
     const uint64_t cells = (uint64_t)size * count / granule;
     if (!races->cells[k]) {
         races->cells[k] = calloc(races->launch->buffers[k].size / granule + 1, sizeof(Cell));
-        if (!races->cells[k])
-            return out_of_memory(t, step);
+        if (!races->cells[k]) return out_of_memory(t, step);
     }
     Cell before = {0, 0}, after = {0, 0};
     for (uint64_t i = 0; i < cells; i++) {
@@ -280,9 +261,8 @@ bool races_access(Thread *t, const Step *step, RaceKind kind, uint64_t address, 
             const Note *note = &races->notes[other];
             const Step *other_step = races->plan->memory_steps[note->step - 1];
             const uint32_t skip = (uint32_t)(i * granule / size);
-            return fault_race(t, step, other_step, note->program,
-                              other_step->op->code != OP_load, element + skip,
-                              address + (uint64_t)skip * size);
+            return fault_race(t, step, other_step, note->program, other_step->op->code != OP_load,
+                              element + skip, address + (uint64_t)skip * size);
         }
         }
         after = *cell;
@@ -290,15 +270,15 @@ bool races_access(Thread *t, const Step *step, RaceKind kind, uint64_t address, 
     return true;
 }
 
-/* ---- order from atomics -------------------------------------------------------------------------- */
+/* ---- order from atomics
+ * -------------------------------------------------------------------------- */
 
 /* The slot of an address, empty or not. */
 static Meeting *meeting_slot(const Races *races, uint64_t address) {
     uint32_t slot = (uint32_t)((address * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
     for (;; slot++) {
         Meeting *m = &races->meetings[slot & (races->meeting_size - 1)];
-        if (m->address == address || m->address == 0)
-            return m;
+        if (m->address == address || m->address == 0) return m;
     }
 }
 
@@ -306,25 +286,20 @@ static bool meetings_grow(Races *races) {
     Meeting *old = races->meetings;
     const uint32_t size = races->meeting_size;
     Meeting *meetings = calloc((size_t)size * 2, sizeof *meetings);
-    if (!meetings)
-        return false;
+    if (!meetings) return false;
     races->meetings = meetings;
     races->meeting_size = size * 2;
     for (uint32_t i = 0; i < size; i++)
-        if (old[i].address)
-            *meeting_slot(races, old[i].address) = old[i];
+        if (old[i].address) *meeting_slot(races, old[i].address) = old[i];
     free(old);
     return true;
 }
 
 bool races_acquire(Thread *t, uint64_t address) {
     const Meeting *m = meeting_slot(t->run->races, address);
-    if (!m->address)
-        return true;
-    if (!t->clock)
-        t->clock = calloc(1, sizeof *t->clock);
-    if (t->clock && clock_join(t->clock, &m->clock))
-        return true;
+    if (!m->address) return true;
+    if (!t->clock) t->clock = calloc(1, sizeof *t->clock);
+    if (t->clock && clock_join(t->clock, &m->clock)) return true;
     return out_of_memory(t, NULL);
 }
 
@@ -342,7 +317,8 @@ bool races_release(Thread *t, uint64_t address) {
     return true;
 }
 
-/* ---- begin and end --------------------------------------------------------------------------------- */
+/* ---- begin and end
+ * --------------------------------------------------------------------------------- */
 
 static bool allocate(Races *races) {
     races->cells = calloc((size_t)races->launch->buffer_count + 1, sizeof *races->cells);
@@ -358,13 +334,11 @@ static bool allocate(Races *races) {
 
 Races *races_new(const InterpPlan *plan, const InterpLaunch *launch) {
     Races *races = calloc(1, sizeof *races);
-    if (!races)
-        return NULL;
+    if (!races) return NULL;
     races->plan = plan;
     races->launch = launch;
     pthread_mutex_init(&races->lock, NULL);
-    if (allocate(races))
-        return races;
+    if (allocate(races)) return races;
     races_free(races);
     return NULL;
 }
@@ -388,11 +362,14 @@ void races_begin(Thread *t) {
 }
 
 void races_end(Thread *t) {
-    if (t->clock)
-        free(t->clock->entries);
+    if (t->clock) free(t->clock->entries);
     free(t->clock);
     t->clock = NULL;
 }
 
-void races_lock(Thread *t) { pthread_mutex_lock(&t->run->races->lock); }
-void races_unlock(Thread *t) { pthread_mutex_unlock(&t->run->races->lock); }
+void races_lock(Thread *t) {
+    pthread_mutex_lock(&t->run->races->lock);
+}
+void races_unlock(Thread *t) {
+    pthread_mutex_unlock(&t->run->races->lock);
+}

@@ -20,14 +20,12 @@
 /* The region's steps on n lanes; its arguments are in place. */
 static bool run_lanes(Thread *t, const Step *step, uint32_t n) {
     const Block *block = &step->blocks[0];
-    if (step->lanes == 1)
-        return may_go_on(t) && run_block(t, block);
+    if (step->lanes == 1) return may_go_on(t) && run_block(t, block);
     for (uint32_t i = 0; i < block->count; i++) {
         const Step *inner = &block->steps[i];
         const void *operands[3];
         if (!op_is(inner->op, OPF_ELEMENT) || !inner->code) { /* a constant; or a fault to be */
-            if (!inner->run(t, inner))
-                return false;
+            if (!inner->run(t, inner)) return false;
             continue;
         }
         for (uint32_t k = 0; k < inner->op->operand_count; k++)
@@ -97,8 +95,7 @@ static void combine_pairs(const Step *step, Reduction *r, uint8_t *to, uint32_t 
                 const void *operands[2] = {x, x + (size_t)inner * size};
                 uint8_t *place = to + ((size_t)q * inner + i) * size;
                 eval_block(step->code, n, place == x ? r->spare : place, operands);
-                if (place == x)
-                    memcpy(place, r->spare, (size_t)n * size);
+                if (place == x) memcpy(place, r->spare, (size_t)n * size);
             }
         return;
     }
@@ -119,8 +116,7 @@ static bool region_pairs(Thread *t, const Step *step, Reduction *r, uint8_t *con
         for (uint32_t k = 0; k < count; k++)
             take_pairs(first, n, inner, r[k].size, place_data(t, &block->arguments[k]),
                        place_data(t, &block->arguments[count + k]), r[k].from);
-        if (!run_lanes(t, step, n))
-            return false;
+        if (!run_lanes(t, step, n)) return false;
         for (uint32_t k = 0; k < count; k++)
             memcpy(to[k] + (size_t)first * r[k].size, place_data(t, &block->gives[k]),
                    (size_t)n * r[k].size);
@@ -147,14 +143,12 @@ static bool reduce_all(Thread *t, const Step *step, Reduction *r, uint8_t **to) 
     uint32_t lanes = step->in[0].count;
     for (uint32_t axis = axis_extent(step->op); axis > 1; axis /= 2) {
         lanes /= 2;
-        for (uint32_t k = 0; k < count; k++)
-            to[k] = axis == 2 ? r[k].result : r[k].half;
+        for (uint32_t k = 0; k < count; k++) to[k] = axis == 2 ? r[k].result : r[k].half;
         if (step->code)
             combine_pairs(step, &r[0], to[0], lanes, inner);
         else if (!region_pairs(t, step, r, to, lanes, inner))
             return false;
-        for (uint32_t k = 0; k < count; k++)
-            r[k].from = to[k];
+        for (uint32_t k = 0; k < count; k++) r[k].from = to[k];
     }
     return true;
 }
@@ -183,7 +177,8 @@ bool interp_reduce(Thread *t, const Step *step) {
     return reduce_all(t, step, r, to);
 }
 
-/* ---- scan --------------------------------------------------------------------------------------- */
+/* ---- scan ---------------------------------------------------------------------------------------
+ */
 
 /* Lanes first .. first + n of plane j along the axis: from the block, or into it. */
 static void move_plane(const Op *op, uint32_t j, uint32_t first, uint32_t n, uint32_t size,
@@ -209,8 +204,7 @@ static bool scan_lanes(Thread *t, const Step *step, uint32_t first, uint32_t n) 
         for (uint32_t k = 0; k < count; k++)
             move_plane(op, j, first, n, step->in[k].size, place_data(t, &step->in[k]),
                        place_data(t, &block->arguments[s == 0 ? k : count + k]), false);
-        if (s > 0 && !run_lanes(t, step, n))
-            return false;
+        if (s > 0 && !run_lanes(t, step, n)) return false;
         for (uint32_t k = 0; k < count; k++)
             move_plane(op, j, first, n, step->in[k].size, place_data(t, &step->out[k]),
                        place_data(t, s == 0 ? &block->arguments[k] : &block->gives[k]), true);
@@ -226,13 +220,13 @@ bool interp_scan(Thread *t, const Step *step) {
     const uint32_t lanes = step->in[0].count / axis_extent(step->op);
     for (uint32_t first = 0; first < lanes; first += step->lanes) {
         const uint32_t n = lanes - first < step->lanes ? lanes - first : step->lanes;
-        if (!scan_lanes(t, step, first, n))
-            return false;
+        if (!scan_lanes(t, step, first, n)) return false;
     }
     return true;
 }
 
-/* ---- map ------------------------------------------------------------------------------------------ */
+/* ---- map
+ * ------------------------------------------------------------------------------------------ */
 
 bool interp_map(Thread *t, const Step *step) {
     const Block *block = &step->blocks[0];
@@ -245,8 +239,7 @@ bool interp_map(Thread *t, const Step *step) {
             const size_t size = step->in[k].size;
             memcpy(place_data(t, &block->arguments[k]), from + first * size, n * size);
         }
-        if (!run_lanes(t, step, n))
-            return false;
+        if (!run_lanes(t, step, n)) return false;
         for (uint32_t k = 0; k < op->result_count; k++) {
             uint8_t *to = place_data(t, &step->out[k]);
             const size_t size = step->out[k].size;
