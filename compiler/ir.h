@@ -152,8 +152,12 @@ typedef struct Kernel {
     uint32_t parameter_count;
     Region *body; /* its arguments are the parameters, one value each */
     uint32_t num_warps, num_stages, num_ctas;
+    uint32_t shared_bytes; /* PLACED: dynamic shared memory of a launch */
     Location at;
 } Kernel;
+
+/* BLOCK: types only. LAID: every block value has a layout. PLACED: shared memory is given out. */
+typedef enum Level { LEVEL_BLOCK, LEVEL_LAID, LEVEL_PLACED } Level;
 
 struct Module {
     Arena *arena;
@@ -161,7 +165,9 @@ struct Module {
     Names names;
     Sources *sources;
     Diagnostics *diagnostics;
-    Kernel *kernel; /* one kernel a module: helpers are inlined */
+    Kernel *kernel;     /* one kernel a module: helpers are inlined */
+    Level level;        /* what holds now; printed and read when it is not BLOCK */
+    const char *target; /* the GPU, "sm_80"; NULL at BLOCK level and for `interp`, `cpu` */
 };
 
 Module *module_new(Arena *arena, Sources *sources, Diagnostics *diagnostics);
@@ -252,15 +258,13 @@ uint32_t ir_number(Module *module);
 
 /* ---- text, checks -------------------------------------------------------------------------- */
 
-typedef enum Level { LEVEL_BLOCK, LEVEL_LAID, LEVEL_PLACED } Level;
-
 void ir_print(Module *module, Text *out);
 /* The same with ` @line:column` behind each op, and the sources those lie in named at the top. */
 void ir_print_with_positions(Module *module, Text *out);
 /* One op as it stands in the text, without its regions; values by their present numbers. */
 void op_print(const Module *module, const Op *op, Text *out);
 /* Reads what ir_print wrote. Untrusted: anything else is reported with line and column in
- * `diagnostics`, and NULL returned. What is returned has passed ir_verify at LEVEL_BLOCK. */
+ * `diagnostics`, and NULL returned. What is returned has passed ir_verify at its level. */
 Module *ir_read(Arena *arena, Sources *sources, Diagnostics *diagnostics, uint32_t source);
 /* Checks every rule of the IR; a violation is an error in module->diagnostics that names the op.
  * Returns true when all hold. */

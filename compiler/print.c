@@ -2,9 +2,13 @@
  *
  * Values are numbered afresh in order of definition, attributes stand in the order of the table,
  * and floats are written in hexadecimal: the same module always gives the same bytes, whatever
- * the locale, and reading them gives the same bits.
+ * the locale, and reading them gives the same bits. Layouts are numbered in order of use, and
+ * stand at the top:
+ *
+ *     #0 = 7 r[1,2] l[4,8,16,32,64] w[0,0]
  */
 #include "compiler/ir.h"
+#include "compiler/layout/layout.h"
 
 typedef struct Printer {
     Text *out;
@@ -179,11 +183,50 @@ static void print_sources(Printer *p, Module *module) {
     }
 }
 
+/* Names layouts in order of use; every one is without a number at first. */
+static void print_layout(const Type *type, uint32_t *count, Text *out) {
+    if (!type->layout || layout_number(type->layout) != UINT32_MAX) return;
+    layout_set_number(type->layout, *count);
+    text_printf(out, "#%u = ", (*count)++);
+    layout_print(type->layout, out);
+    text_puts(out, "\n");
+}
+
+static void print_region_layouts(const Region *region, uint32_t *count, Text *out) {
+    for (const Op *op = region->first; op; op = op->next) {
+        for (uint32_t i = 0; i < op->result_count; i++)
+            print_layout(op->results[i].type, count, out);
+        for (uint32_t i = 0; i < op->region_count; i++) {
+            const Region *inner = op->regions[i];
+            for (uint32_t j = 0; j < inner->argument_count; j++)
+                print_layout(inner->arguments[j]->type, count, out);
+            print_region_layouts(inner, count, out);
+        }
+    }
+}
+
+static void print_layouts(Module *module, Text *out) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < module->types.layouts.length; i++)
+        layout_set_number((const Layout *)(const void *)module->types.layouts.data[i], UINT32_MAX);
+    print_region_layouts(module->kernel->body, &count, out);
+}
+
+/* What the kernel says beyond the options a user gives. */
+static void print_level(const Module *module, Text *out) {
+    if (module->level == LEVEL_BLOCK) return;
+    text_printf(out, ", level = %s", module->level == LEVEL_LAID ? "laid" : "placed");
+    if (module->target) text_printf(out, ", target = %s", module->target);
+    if (module->kernel->shared_bytes)
+        text_printf(out, ", shared_bytes = %u", module->kernel->shared_bytes);
+}
+
 static void print_module(Module *module, Text *out, bool positions) {
     Kernel *kernel = module->kernel;
     Printer p = {.out = out, .parameters = kernel->body->argument_count, .positions = positions};
     ir_number(module);
     if (positions) print_sources(&p, module);
+    if (module->types.layouts.length) print_layouts(module, out);
     text_printf(out, "kernel @%s(", kernel->name);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const Parameter *parameter = &kernel->parameters[i];
@@ -192,8 +235,10 @@ static void print_module(Module *module, Text *out, bool positions) {
         if (parameter->divisibility > 1)
             text_printf(out, " {divisibility = %lld}", (long long)parameter->divisibility);
     }
-    text_printf(out, ") {num_warps = %u, num_stages = %u, num_ctas = %u}", kernel->num_warps,
+    text_printf(out, ") {num_warps = %u, num_stages = %u, num_ctas = %u", kernel->num_warps,
                 kernel->num_stages, kernel->num_ctas);
+    print_level(module, out);
+    text_puts(out, "}");
     print_position(&p, kernel->at.span);
     text_puts(out, " ");
     print_region(&p, kernel->body, 0);

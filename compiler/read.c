@@ -1,6 +1,6 @@
 /* read.c: reads the text of a kernel back. The text may hold anything.
  *
- *     file      = { "source" string } kernel
+ *     file      = { "source" string } { "#" number "=" layout } kernel
  *     kernel    = "kernel" "@" name "(" [ parameter { "," parameter } ] ")"
  *                 "{" option { "," option } "}" [ position ] body
  *     parameter = name ":" type [ "{" "divisibility" "=" integer "}" ]
@@ -16,6 +16,7 @@
  * ir_verify. It stops at the first error: after one, the current token is the end of the text.
  */
 #include "compiler/ir.h"
+#include "compiler/layout/layout.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -586,7 +587,7 @@ static bool read_parameter(Reader *r, Parameter *parameter) {
     if (!(parameter->name = read_name(r)) || !expect(r, ':')) return false;
     token = r->token;
     if (!(parameter->type = read_type(r))) return false;
-    if (type_is_block(parameter->type))
+    if (parameter->type->rank)
         return fail_at(r, token.start, token.end, "a parameter must be a scalar or a pointer");
     if (!accept(r, '{')) return true;
     token = r->token;
@@ -597,9 +598,35 @@ static bool read_parameter(Reader *r, Parameter *parameter) {
     return expect(r, '}');
 }
 
+static bool read_level(Reader *r) {
+    advance(r);
+    if (!expect(r, '=')) return false;
+    Level level = is_word(r, "laid")     ? LEVEL_LAID
+                  : is_word(r, "placed") ? LEVEL_PLACED
+                                         : LEVEL_BLOCK;
+    if (level == LEVEL_BLOCK) return fail(r, "expected laid or placed");
+    r->module->level = level;
+    advance(r);
+    return true;
+}
+
+static bool read_target(Reader *r) {
+    advance(r);
+    return expect(r, '=') && (r->module->target = read_name(r));
+}
+
 static bool read_options(Reader *r, Kernel *kernel) {
     if (!expect(r, '{')) return false;
     do {
+        if (is_word(r, "level") || is_word(r, "target")) {
+            if (!(is_word(r, "level") ? read_level(r) : read_target(r))) return false;
+            continue;
+        }
+        if (is_word(r, "shared_bytes")) {
+            advance(r);
+            if (!expect(r, '=') || !read_uint32(r, 0, 1 << 20, &kernel->shared_bytes)) return false;
+            continue;
+        }
         uint32_t *option = is_word(r, "num_warps")    ? &kernel->num_warps
                            : is_word(r, "num_stages") ? &kernel->num_stages
                            : is_word(r, "num_ctas")   ? &kernel->num_ctas
@@ -622,11 +649,36 @@ static bool read_sources(Reader *r) {
     return true;
 }
 
+/* The layout lies in the text as it is; the text need not end in a NUL, so a copy does. */
+static bool read_layouts(Reader *r) {
+    Types *types = &r->module->types;
+    while (accept(r, '#')) {
+        uint32_t number;
+        Layout layout;
+        Token token = r->token;
+        if (!read_uint32(r, 0, UINT32_MAX, &number)) return false;
+        if (number != types->text_names.length)
+            return fail_at(r, token.start, token.end, "layouts are numbered 0, 1, 2, ...");
+        if (!expect(r, '=')) return false;
+        if (r->failed || r->token.kind == TOKEN_END) return fail(r, "expected a layout");
+        const char *line = memchr(r->token.start, '\n', (size_t)(r->end - r->token.start));
+        size_t length = (size_t)((line ? line : r->end) - r->token.start);
+        const char *copy = arena_strndup(r->arena, r->token.start, length), *at = copy;
+        bool good = layout_read(&at, &layout) && layout_total_bits(&layout) <= 32;
+        const char *stop = r->token.start + (at - copy);
+        if (!good) return fail_at(r, stop, stop + (stop < r->end), "this is no layout");
+        vec_push(r->arena, &types->text_names, type_layout(types, &layout));
+        advance_to(r, stop, false);
+    }
+    return true;
+}
+
 static bool read_kernel(Reader *r) {
     VEC(Parameter) parameters = {0};
     VEC(Token) names = {0};
     Parameter parameter;
-    if (!read_sources(r) || !expect_word(r, "kernel") || !expect(r, '@')) return false;
+    if (!read_sources(r) || !read_layouts(r)) return false;
+    if (!expect_word(r, "kernel") || !expect(r, '@')) return false;
     Token token = r->token;
     const char *name = read_name(r);
     if (!name || !expect(r, '(')) return false;
@@ -668,7 +720,7 @@ Module *ir_read(Arena *arena, Sources *sources, Diagnostics *diagnostics, uint32
     advance_to(&r, r.text, true);
     if (!read_kernel(&r)) return NULL;
     region_walk(r.module->kernel->body, forget_names, NULL);
-    if (!ir_verify(r.module, LEVEL_BLOCK)) return NULL;
+    if (!ir_verify(r.module, r.module->level)) return NULL;
     for (uint32_t i = 0; i < r.positions.length; i++)
         r.positions.data[i].op->at.span = r.positions.data[i].span;
     return r.module;

@@ -338,7 +338,9 @@ static const char *check_cast(Check c) {
     bool from_pointer = type_is_pointer(from), to_pointer = type_is_pointer(to);
     DType a = type_dtype(from), b = type_dtype(to);
     bool fits = !from_pointer && !to_pointer;
-    if (c.op->code == OP_bitcast && fits)
+    if (c.op->code == OP_convert)
+        fits = type_is_block(from) && type_element(from) == type_element(to);
+    else if (c.op->code == OP_bitcast && fits)
         fits = dtype_bits(a) == dtype_bits(b);
     else if (c.op->code == OP_bitcast)
         fits = (from_pointer || a == DT_i64 || a == DT_u64) &&
@@ -634,6 +636,8 @@ static const char *check_explicit(Check c) {
     case OP_map: return check_map(c);
     case OP_histogram: return check_histogram(c);
     case OP_inline_asm: return check_inline_asm(c);
+    case OP_shared_alloc:
+    case OP_shared_load: return rule_check_shared(c.types, c.arena, c.op);
     default: return wrong(c, "this op has no type rule");
     }
 }
@@ -643,6 +647,8 @@ static const char *check_none(Check c) {
     case OP_condition:
     case OP_assume: return check_condition(c);
     case OP_assert: return check_assert(c);
+    case OP_shared_store:
+    case OP_async_copy: return rule_check_shared(c.types, c.arena, c.op);
     default: return NULL; /* any operands: yield, print; none: return, barrier */
     }
 }
@@ -692,5 +698,6 @@ const char *rule_check(Types *types, Arena *arena, const Op *op) {
     Check c = {types, arena, op};
     const char *bad = check_counts(c);
     if (!bad) bad = check_attributes(c);
-    return bad ? bad : check_types(c);
+    if (!bad) bad = check_types(c);
+    return bad ? bad : rule_check_layouts(types, arena, op);
 }

@@ -13,4 +13,10 @@ const Type *rule_infer(Types *types, const Op *op, uint32_t index);
  * operands' types and the last ops of its regions. */
 const char *rule_check(Types *types, Arena *arena, const Op *op);
 
+/* The part of rule_check that is about layouts and shared memory (rules_layout.c): how the layouts
+ * of an op's results follow from those of its operands. NULL: well, or there are no layouts. */
+const char *rule_check_layouts(Types *types, Arena *arena, const Op *op);
+/* Types of shared_alloc, shared_store, shared_load and async_copy. */
+const char *rule_check_shared(Types *types, Arena *arena, const Op *op);
+
 #endif

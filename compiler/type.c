@@ -5,6 +5,8 @@
  */
 #include "compiler/type.h"
 
+#include "compiler/layout/layout.h"
+
 #include <assert.h>
 #include <ctype.h>
 
@@ -146,8 +148,50 @@ const Type *type_with_dtype(Types *types, const Type *shape_of, DType dtype) {
     return type_with_element(types, shape_of, type_scalar(types, dtype));
 }
 
+/* ---- layouts -------------------------------------------------------------------------- */
+
+/* The layout is first, so that a pointer to it is a pointer to this. */
+typedef struct NamedLayout {
+    Layout layout;
+    uint32_t number;
+} NamedLayout;
+
+const Layout *type_layout(Types *types, const Layout *layout) {
+    for (uint32_t i = 0; i < types->layouts.length; i++) {
+        NamedLayout *named = types->layouts.data[i];
+        if (layout == &named->layout || layout_equal(&named->layout, layout)) return &named->layout;
+    }
+    NamedLayout *named = arena_new(types->arena, NamedLayout);
+    *named = (NamedLayout){*layout, types->layouts.length};
+    vec_push(types->arena, &types->layouts, named);
+    return &named->layout;
+}
+
+uint32_t layout_number(const Layout *interned) {
+    return ((const NamedLayout *)(const void *)interned)->number;
+}
+
+void layout_set_number(const Layout *interned, uint32_t number) {
+    ((NamedLayout *)(uintptr_t)interned)->number = number;
+}
+
+const Type *type_with_layout(Types *types, const Type *type, const Layout *layout) {
+    if (!type_is_block(type)) return type;
+    Type laid = *type;
+    laid.layout = layout ? type_layout(types, layout) : NULL;
+    return type_intern(types, &laid);
+}
+
+const Type *type_shared(Types *types, const Type *block, const Layout *layout) {
+    assert(type_is_block(block));
+    Type shared = *block;
+    shared.kind = TYPE_SHARED;
+    shared.layout = type_layout(types, layout);
+    return type_intern(types, &shared);
+}
+
 uint32_t type_element_size(const Type *t) {
-    const Type *element = type_element(t);
+    const Type *element = t->kind == TYPE_SHARED ? t->element : type_element(t);
     return element->kind == TYPE_POINTER ? 8 : dtype_size(element->dtype);
 }
 
@@ -158,10 +202,12 @@ bool type_same_shape(const Type *a, const Type *b) {
 /* ---- text ----------------------------------------------------------------------------- */
 
 void type_print(const Type *type, Text *out) {
+    if (type->kind == TYPE_SHARED) text_puts(out, "shared ");
     for (uint32_t i = 0; i < type->rank; i++) text_printf(out, "%ux", type->shape[i]);
-    type = type_element(type);
-    for (; type->kind == TYPE_POINTER; type = type->element) text_puts(out, "*");
-    text_puts(out, dtype_name(type->dtype));
+    const Type *element = type->rank ? type->element : type;
+    for (; element->kind == TYPE_POINTER; element = element->element) text_puts(out, "*");
+    text_puts(out, dtype_name(element->dtype));
+    if (type->layout) text_printf(out, "#%u", layout_number(type->layout));
 }
 
 const char *type_string(const Type *type, Arena *arena) {
@@ -175,6 +221,8 @@ enum { MAX_POINTER_DEPTH = 8 };
 const Type *type_read(Types *types, const char **cursor, const char *end, const char **problem) {
     uint32_t shape[MAX_RANK], rank = 0, count = 1;
     const char *at = *cursor;
+    bool shared = end - at > 7 && !memcmp(at, "shared ", 7);
+    at += shared ? 7 : 0;
     while (at < end && isdigit((unsigned char)*at)) {
         uint64_t extent = 0;
         const char *start = at;
@@ -203,5 +251,22 @@ const Type *type_read(Types *types, const char **cursor, const char *end, const 
     const Type *type = type_scalar(types, dtype);
     while (stars--) type = type_pointer(types, type);
     *cursor = at;
-    return type_block(types, type, rank, shape);
+    type = type_block(types, type, rank, shape);
+    const Layout *layout = NULL;
+    if (at < end && *at == '#') {
+        uint64_t number = 0;
+        for (at++; at < end && isdigit((unsigned char)*at) && number < UINT32_MAX; at++)
+            number = number * 10 + (uint64_t)(*at - '0');
+        bool known = at[-1] != '#' && number < types->text_names.length;
+        layout = known ? types->text_names.data[number] : NULL;
+        *problem = !known                            ? "there is no layout of this number"
+                   : !rank                           ? "only blocks have a layout"
+                   : 1u << layout->out_bits != count ? "this layout has other elements"
+                                                     : NULL;
+        if (*problem) return NULL;
+        *cursor = at;
+    }
+    *problem = shared && !layout ? "shared memory has a shape and a layout, like 64xf16#0" : NULL;
+    if (*problem) return NULL;
+    return shared ? type_shared(types, type, layout) : type_with_layout(types, type, layout);
 }

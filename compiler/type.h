@@ -6,6 +6,8 @@
  *     *f16  **f32           pointer to a scalar (or to a pointer)
  *     128x64xf16            block; every extent is a power of two
  *     128x64x*f16           block of pointers
+ *     128x64xf16#2          block whose elements the threads hold as layout 2 says (LAID level)
+ *     shared 128x64xf16#3   blocks in shared memory, one or more of this shape (LAID level)
  */
 #ifndef TKC_COMPILER_TYPE_H
 #define TKC_COMPILER_TYPE_H
@@ -65,24 +67,26 @@ static inline bool dtype_is_unsigned(DType d) {
 enum { MAX_RANK = 8 };
 #define MAX_BLOCK_ELEMENTS (1u << 20) /* Triton's own limit (TRITON_MAX_TENSOR_NUMEL) */
 
-typedef enum TypeKind { TYPE_SCALAR, TYPE_POINTER, TYPE_BLOCK } TypeKind;
+typedef enum TypeKind { TYPE_SCALAR, TYPE_POINTER, TYPE_BLOCK, TYPE_SHARED } TypeKind;
 
 struct Layout; /* compiler/layout/ (LAID level and below); NULL at BLOCK level */
 
 typedef struct Type {
     TypeKind kind;
     DType dtype;                 /* SCALAR */
-    const struct Type *element;  /* POINTER: pointee; BLOCK: scalar or pointer */
-    uint32_t rank;               /* BLOCK: at least 1 */
-    uint32_t shape[MAX_RANK];    /* BLOCK */
+    const struct Type *element;  /* POINTER: pointee; BLOCK, SHARED: scalar or pointer */
+    uint32_t rank;               /* BLOCK, SHARED: at least 1 */
+    uint32_t shape[MAX_RANK];    /* BLOCK, SHARED */
     uint32_t count;              /* elements; 1 for a scalar or pointer */
-    const struct Layout *layout; /* BLOCK */
+    const struct Layout *layout; /* BLOCK: interned; SHARED: its columns are those of OFFSET */
 } Type;
 
 typedef struct Types {
     Arena *arena;
     const Type **slots;
     uint32_t count, capacity;
+    VEC(struct NamedLayout *) layouts;     /* each layout once */
+    VEC(const struct Layout *) text_names; /* reader: what #0, #1, ... in the text stand for */
 } Types;
 
 const Type *type_scalar(Types *types, DType dtype);
@@ -92,6 +96,18 @@ const Type *type_block(Types *types, const Type *element, uint32_t rank, const u
 /* Same shape (or scalar) with another element. */
 const Type *type_with_element(Types *types, const Type *shape_of, const Type *element);
 const Type *type_with_dtype(Types *types, const Type *shape_of, DType dtype);
+
+/* ---- layouts -------------------------------------------------------------------------- */
+
+/* The one copy of this layout in the table. */
+const struct Layout *type_layout(Types *types, const struct Layout *layout);
+/* The number it is printed by; the printer gives new ones, in order of use. */
+uint32_t layout_number(const struct Layout *interned);
+void layout_set_number(const struct Layout *interned, uint32_t number);
+/* A block type with this layout (interned here), or without one (NULL). Others as they are. */
+const Type *type_with_layout(Types *types, const Type *type, const struct Layout *layout);
+/* Memory for blocks of this block type, laid out so. */
+const Type *type_shared(Types *types, const Type *block, const struct Layout *layout);
 
 static inline bool type_is_block(const Type *t) { return t->kind == TYPE_BLOCK; }
 static inline const Type *type_element(const Type *t) { return type_is_block(t) ? t->element : t; }

@@ -6,6 +6,7 @@
  * rules.c, that its operands are visible, and that regions end as they must.
  */
 #include "compiler/ir.h"
+#include "compiler/layout/layout.h"
 #include "compiler/rules.h"
 
 #include <ctype.h>
@@ -118,14 +119,30 @@ static bool is_visible(const Verifier *v, const Value *value) {
            v->visible[value->number];
 }
 
+/* The threads of the kernel hold the whole block; shared memory holds each element once. */
+static bool layout_fits(const Verifier *v, const Type *type) {
+    const Layout *l = type->layout;
+    if (l->out_bits != log2_exact(type->count) || !layout_is_onto(l)) return false;
+    if (type->kind == TYPE_SHARED) return l->bits[PLACE_OFFSET] == layout_total_bits(l) &&
+                                          layout_is_one_to_one(l);
+    return l->bits[PLACE_OFFSET] == 0 && l->bits[PLACE_LANE] == LANE_BITS &&
+           1u << l->bits[PLACE_WARP] == v->module->kernel->num_warps;
+}
+
 static void check_layout(Verifier *v, const Op *op, const Value *value) {
-    if (!type_is_block(value->type)) {
-        return;
-    } else if (v->level == LEVEL_BLOCK && value->type->layout) {
+    const Type *type = value->type;
+    if (!type->rank) return;
+    if (v->level == LEVEL_BLOCK && type->layout)
         report(v, op, "a value has a layout, which there is none of at this level");
-    } else if (v->level != LEVEL_BLOCK && !value->type->layout) {
+    else if (v->level != LEVEL_BLOCK && !type->layout)
         report(v, op, "a block value has no layout");
-    }
+    else if (type->layout && !layout_fits(v, type))
+        report(v, op, "the layout of %s does not fit it",
+               type_string(type, v->module->arena));
+}
+
+static bool is_of_lower_level(const Op *op) {
+    return op->code >= OP_convert && op->code <= OP_async_wait;
 }
 
 static void check_region(Verifier *v, const Region *region, const Op *parent);
@@ -135,6 +152,8 @@ static void check_op(Verifier *v, const Op *op) {
         if (!is_visible(v, op_operand(op, i))) report(v, op, "operand %u is not visible here", i);
     const char *bad = rule_check(&v->module->types, v->module->arena, op);
     if (bad) report(v, op, "%s", bad);
+    if (v->level == LEVEL_BLOCK && is_of_lower_level(op))
+        report(v, op, "there is no such op at this level");
     for (uint32_t i = 0; i < op->region_count; i++) check_region(v, op->regions[i], op);
     for (uint32_t i = 0; i < op->result_count; i++) {
         check_layout(v, op, &op->results[i]);

@@ -127,6 +127,15 @@ bool layout_find(const Layout *l, uint32_t element, uint32_t *input) {
     return element == 0;
 }
 
+bool layout_find_register(const Layout *l, uint32_t element, uint32_t *reg) {
+    Basis b = {.rank = 0};
+    for (uint32_t k = 0; k < l->bits[PLACE_REGISTER]; k++)
+        basis_add(&b, l->columns[PLACE_REGISTER][k], 1u << k);
+    *reg = 0;
+    reduce_by(&b, &element, reg);
+    return element == 0;
+}
+
 uint32_t bit_map_apply(const BitMap *map, uint32_t x) {
     uint32_t y = 0;
     for (uint32_t k = 0; k < map->in_bits; k++)
@@ -254,6 +263,53 @@ Layout layout_broadcast(const Layout *l, uint32_t rank, const uint32_t *from, co
         if (from[d] == 1)
             for (uint32_t b = 0; b < log2_exact(to[d]); b++)
                 layout_push(&r, PLACE_REGISTER, 1u << (new_shift[d] + b));
+    return r;
+}
+
+/* The element of the small block that is repeated at this element of the large one. */
+static uint32_t unrepeat(uint32_t number, uint32_t rank, const uint32_t *from_shape,
+                         const uint32_t *to_shape) {
+    uint32_t small[MAX_RANK], large[MAX_RANK], r = 0;
+    dim_shifts(rank, from_shape, small);
+    dim_shifts(rank, to_shape, large);
+    for (uint32_t d = 0; d < rank; d++)
+        r |= dim_part(number, large[d], from_shape[d]) << small[d];
+    return r;
+}
+
+bool layout_broadcast_map(const Layout *from, const Layout *to, uint32_t rank,
+                          const uint32_t *from_shape, const uint32_t *to_shape, BitMap *map) {
+    *map = (BitMap){.in_bits = to->bits[PLACE_REGISTER], .out_bits = from->bits[PLACE_REGISTER]};
+    for (int p = PLACE_LANE; p <= PLACE_WARP; p++) {
+        if (from->bits[p] != to->bits[p]) return false;
+        for (uint32_t k = 0; k < to->bits[p]; k++)
+            if (unrepeat(to->columns[p][k], rank, from_shape, to_shape) != from->columns[p][k])
+                return false;
+    }
+    for (uint32_t k = 0; k < to->bits[PLACE_REGISTER]; k++) {
+        uint32_t element = unrepeat(to->columns[PLACE_REGISTER][k], rank, from_shape, to_shape);
+        if (!layout_find_register(from, element, &map->columns[k])) return false;
+    }
+    return true;
+}
+
+Layout layout_unbroadcast(const Layout *to, uint32_t rank, const uint32_t *from_shape,
+                          const uint32_t *to_shape) {
+    Layout r = {.out_bits = 0};
+    for (uint32_t d = 0; d < rank; d++) r.out_bits += (uint8_t)log2_exact(from_shape[d]);
+    for (int p = 0; p < PLACES; p++)
+        for (uint32_t k = 0; k < to->bits[p]; k++) {
+            uint32_t column = unrepeat(to->columns[p][k], rank, from_shape, to_shape), reg;
+            if (p == PLACE_REGISTER && layout_find_register(&r, column, &reg)) continue;
+            layout_push(&r, (Place)p, column);
+        }
+    return r;
+}
+
+Layout layout_concat(const Layout *l) {
+    Layout r = *l;
+    layout_push(&r, PLACE_REGISTER, 1u << l->out_bits);
+    r.out_bits++;
     return r;
 }
 

@@ -77,6 +77,9 @@ void layout_push(Layout *l, Place place, uint32_t column);
  * OFFSET. Bits that hold copies are 0 in x. False when no input holds the element. */
 bool layout_find(const Layout *l, uint32_t element, uint32_t *input);
 
+/* The same within one thread: an XOR of register columns that makes `element`. */
+bool layout_find_register(const Layout *l, uint32_t element, uint32_t *reg);
+
 /* A linear map on input numbers (packed as in layout_find): column k is the image of bit k. */
 typedef struct BitMap {
     uint8_t in_bits, out_bits;
@@ -105,6 +108,17 @@ Layout layout_slice(const Layout *l, uint32_t rank, const uint32_t *shape, uint3
 /* The inverse question: a layout for a block of shape `shape` (the one with extent 1 put back in
  * at `axis` is the same layout). When an extent of 1 is broadcast to 2^n, new register bits. */
 Layout layout_broadcast(const Layout *l, uint32_t rank, const uint32_t *from, const uint32_t *to);
+/* May `from`, of shape from_shape, be broadcast into `to` without moving data between threads?
+ * (Lane and warp columns agree but for the repeated dims; each register comes from one of the same
+ * thread.) map: register number of the result -> register number of the operand. */
+bool layout_broadcast_map(const Layout *from, const Layout *to, uint32_t rank,
+                          const uint32_t *from_shape, const uint32_t *to_shape, BitMap *map);
+/* What `from` of layout_broadcast must be so that the result is `to`: `to` without the dims that
+ * are repeated, its registers once each. */
+Layout layout_unbroadcast(const Layout *to, uint32_t rank, const uint32_t *from_shape,
+                          const uint32_t *to_shape);
+/* The concatenation along dim 0 of two blocks with this layout: one more register bit, the last. */
+Layout layout_concat(const Layout *l);
 /* join adds a last dim of 2 as register bit 0; split removes the register bit that moves it (false
  * when a lane or warp bit does). */
 Layout layout_join(const Layout *l);

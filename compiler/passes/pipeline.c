@@ -70,6 +70,7 @@ bool pipeline_run(Module *module, const Pass *passes, const PipelineOptions *opt
         if (is_listed(options->skip, pass->name)) continue;
         double start = milliseconds();
         pass->run(module);
+        if (module->level < pass->after) module->level = pass->after;
         double taken = milliseconds() - start;
         total += taken;
         if (options->times) text_printf(options->times, "%-8s %8.3f ms\n", pass->name, taken);
