@@ -132,7 +132,7 @@ static const char *const fault_titles[] = {
 /* The first half of every message on an access: which element does what to which bytes. */
 static void say_access(Thread *t, const Step *step, uint32_t element, uint64_t address) {
     InterpFault *fault = &t->fault;
-    const Type *pointer = op_operand(step->op, 0)->type;
+    const Type *pointer = pointer_type(step->op);
     const uint32_t size = type_element_size(type_element(pointer)->element);
     find_buffer(t->run, fault, address);
     set_element(fault, pointer, element);
@@ -150,7 +150,7 @@ static void say_access(Thread *t, const Step *step, uint32_t element, uint64_t a
 bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address) {
     begin(t, step, kind);
     InterpFault *fault = &t->fault;
-    const Type *pointee = type_element(op_operand(step->op, 0)->type)->element;
+    const Type *pointee = type_element(pointer_type(step->op))->element;
     say_access(t, step, element, address);
     switch (kind) {
     case FAULT_OUT_OF_BOUNDS:

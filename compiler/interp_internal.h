@@ -138,6 +138,10 @@ void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]);
 /* ---- steps ------------------------------------------------------------------------------------
  */
 
+/* Where the pointers of a memory op stand among its operands. */
+INLINE uint32_t pointer_index(const Op *op) { return op->code == OP_async_copy ? 2 : 0; }
+INLINE const Type *pointer_type(const Op *op) { return op_operand(op, pointer_index(op))->type; }
+
 StepRun interp_element;
 #define OP(name, ...) StepRun interp_##name;
 #include "compiler/ops.def"

@@ -254,7 +254,7 @@ static uint32_t row_length(const Type *type) {
 }
 
 static bool move_all(Access *a) {
-    const Type *type = op_operand(a->step->op, 0)->type;
+    const Type *type = pointer_type(a->step->op);
     Reach reach;
     if (a->mask)
         reach_of_active(a->count, a->address, a->mask, &reach);
@@ -293,38 +293,36 @@ static bool set_mask(Access *a, const Place *mask) {
     return true;
 }
 
-/* What masked-off lanes of a load get: all lanes first, active ones are loaded over it. */
-static void preset(Thread *t, const Step *step) {
-    const Place *out = &step->out[0];
-    if (step->op->operand_count > 2)
-        copy_place(t, &step->in[2], out);
-    else
-        memset(place_data(t, out), 0, (size_t)out->count * out->size);
-}
-
 /* Memory may hold any byte where an i1 is wanted. */
 HOT static void make_bool(size_t n, uint8_t *restrict x) {
     for (size_t i = 0; i < n; i++) x[i] = x[i] != 0;
 }
 
-bool interp_load(Thread *t, const Step *step) {
-    const Place *out = &step->out[0];
-    const bool i1 = type_dtype(op_result(step->op, 0)->type) == DT_i1;
+/* What `in` says: pointers [, mask [, other]]. Masked-off lanes get `other`, or 0: all lanes do
+ * first, and active ones are loaded over it. */
+static bool load_into(Thread *t, const Step *step, const Place *in, uint32_t count,
+                      const Place *out) {
     Access a = {.t = t, .step = step, .count = out->count, .size = out->size};
-    a.address = place_data(t, &step->in[0]);
+    a.address = place_data(t, &in[0]);
     a.data = place_data(t, out);
     a.data_stride = out->size;
-    if (step->op->operand_count > 1) {
-        const bool some = set_mask(&a, &step->in[1]);
-        if (!some || (a.mask && count_active(a.count, a.mask) < a.count))
-            preset(t, step);
-        else
+    if (count > 1) {
+        const bool some = set_mask(&a, &in[1]);
+        if (some && (!a.mask || count_active(a.count, a.mask) == a.count))
             a.mask = NULL;
+        else if (count > 2)
+            copy_place(t, &in[2], out);
+        else
+            memset(a.data, 0, (size_t)out->count * out->size);
         if (!some) return true;
     }
     if (!move_locked(&a)) return false;
-    if (i1) make_bool(a.count, a.data);
+    if (type_element(pointer_type(step->op))->element->dtype == DT_i1) make_bool(a.count, a.data);
     return true;
+}
+
+bool interp_load(Thread *t, const Step *step) {
+    return load_into(t, step, step->in, step->op->operand_count, &step->out[0]);
 }
 
 bool interp_store(Thread *t, const Step *step) {
@@ -335,4 +333,49 @@ bool interp_store(Thread *t, const Step *step) {
     a.data_stride = place_stride(value);
     if (step->op->operand_count > 2 && !set_mask(&a, &step->in[2])) return true;
     return move_locked(&a);
+}
+
+/* ---- shared memory: blocks of the frame --------------------------------------------------------- */
+
+/* The block that operand 1 names; those of a ring lie one after the other. */
+static bool find_buffer(Thread *t, const Step *step, Place *place) {
+    const Op *alloc = op_operand(step->op, 0)->op;
+    const uint64_t number = place_int(t, &step->in[1]);
+    *place = step->in[0];
+    if (number >= (uint64_t)op_int(alloc, ATTR_buffers, 1))
+        return fault_text(t, step, FAULT_ASSERT, "shared memory has no buffer of this number");
+    place->offset += number * place->count * place->size;
+    return true;
+}
+
+bool interp_shared_alloc(Thread *t, const Step *step) {
+    return (void)t, (void)step, true;
+}
+
+bool interp_shared_store(Thread *t, const Step *step) {
+    Place to;
+    if (!find_buffer(t, step, &to)) return false;
+    copy_place(t, &step->in[2], &to);
+    return true;
+}
+
+bool interp_shared_load(Thread *t, const Step *step) {
+    Place from;
+    if (!find_buffer(t, step, &from)) return false;
+    copy_place(t, &from, &step->out[0]);
+    return true;
+}
+
+/* A copy lands at once; so there is nothing to wait for. */
+bool interp_async_copy(Thread *t, const Step *step) {
+    Place to;
+    if (!find_buffer(t, step, &to)) return false;
+    return load_into(t, step, step->in + 2, step->op->operand_count - 2u, &to);
+}
+
+bool interp_async_commit(Thread *t, const Step *step) {
+    return (void)t, (void)step, true;
+}
+bool interp_async_wait(Thread *t, const Step *step) {
+    return (void)t, (void)step, true;
 }

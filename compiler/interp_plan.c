@@ -85,6 +85,7 @@ static bool is_view(const Op *op) {
     case OP_reshape:
     case OP_extract:
     case OP_hint:
+    case OP_convert:
     case OP_bitcast: return true;
     case OP_broadcast: return op_operand(op, 0)->type == op_result(op, 0)->type;
     default: return false;
@@ -196,6 +197,8 @@ static void define(Planner *p, const Value *v, uint32_t start, uint32_t last, ui
     life->last = last > life->last ? last : life->last;
     life->lanes = lanes;
     life->bytes = value_bytes(v, lanes, life->uniform);
+    if (v->op && v->op->code == OP_shared_alloc)
+        life->bytes *= (uint64_t)op_int(v->op, ATTR_buffers, 1);
 }
 
 /* Constants and ranges of a modest size are made once, in the pool. */
@@ -503,8 +506,8 @@ static void build_detail(Planner *p, Step *step, const OpNote *note) {
     } else if (runs_on_lanes(op)) {
         step->code = combine_code(p, op);
     } else if (op->code == OP_load || op->code == OP_store || op->code == OP_atomic_rmw ||
-               op->code == OP_atomic_cas) {
-        const uint32_t size = type_element_size(type_element(op_operand(op, 0)->type)->element);
+               op->code == OP_atomic_cas || op->code == OP_async_copy) {
+        const uint32_t size = type_element_size(type_element(pointer_type(op))->element);
         p->plan->granule = size < p->plan->granule ? size : p->plan->granule;
         vec_push(p->arena, &p->memory_steps, step);
         step->index = p->memory_steps.length;

@@ -261,7 +261,9 @@ bool races_access(Thread *t, const Step *step, RaceKind kind, uint64_t address, 
             const Note *note = &races->notes[other];
             const Step *other_step = races->plan->memory_steps[note->step - 1];
             const uint32_t skip = (uint32_t)(i * granule / size);
-            return fault_race(t, step, other_step, note->program, other_step->op->code != OP_load,
+            const OpCode code = other_step->op->code;
+            return fault_race(t, step, other_step, note->program,
+                              code != OP_load && code != OP_async_copy,
                               element + skip, address + (uint64_t)skip * size);
         }
         }
