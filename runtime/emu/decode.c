@@ -24,12 +24,18 @@ void decode_error(Decoder *d, const PtxOperand *at, const char *format, ...) {
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     bool here = at && at->line;
-    ptx_error(d->module->ptx, here ? at->line : d->statement ? d->statement->line : 0,
-              here ? at->column : d->statement ? d->statement->column : 0, "%s", message);
+    ptx_error(d->module->ptx,
+              here           ? at->line
+              : d->statement ? d->statement->line
+                             : 0,
+              here           ? at->column
+              : d->statement ? d->statement->column
+                             : 0,
+              "%s", message);
     d->failed = true;
 }
 
-/* ---- instructions ----------------------------------------------------------------------- */
+/* ---- instructions ---------------------------------------------------------------------------- */
 
 typedef struct FormMemo { /* opcodes repeat: each is understood once */
     const char **opcode;
@@ -67,22 +73,22 @@ static Form *form_of(Decoder *d, FormMemo *memo, const char *opcode) {
 
 static uint8_t class_of(const Form *form, EmuClass class, const Address *addresses) {
     PtxType type = (PtxType)form->type[0];
-    if (class == EMU_CLASS_integer && ptx_types[type].kind == TYPE_FLOAT)
-        class = EMU_CLASS_f32;
+    if (class == EMU_CLASS_integer && ptx_types[type].kind == TYPE_FLOAT) class = EMU_CLASS_f32;
     if (class == EMU_CLASS_f32 || class == EMU_CLASS_special) {
         if (type == TYPE_f64) return EMU_CLASS_f64;
-        if (class == EMU_CLASS_f32 && type != TYPE_f32 && type != TYPE_f32x2)
-            return EMU_CLASS_f16;
+        if (class == EMU_CLASS_f32 && type != TYPE_f32 && type != TYPE_f32x2) return EMU_CLASS_f16;
     }
     if (class == EMU_CLASS_global && addresses) {
         switch (addresses->space) {
-        case SPACE_SHARED: case SPACE_CLUSTER: return EMU_CLASS_shared;
+        case SPACE_SHARED:
+        case SPACE_CLUSTER: return EMU_CLASS_shared;
         case SPACE_LOCAL: return EMU_CLASS_local;
-        case SPACE_PARAM: case SPACE_CONST: return EMU_CLASS_parameter;
+        case SPACE_PARAM:
+        case SPACE_CONST: return EMU_CLASS_parameter;
         default: break;
         }
     }
-    return (uint8_t)class;
+    return (uint8_t) class;
 }
 
 static void *keep(Arena *arena, const void *data, size_t size) {
@@ -110,8 +116,11 @@ static void decode_statement(Decoder *d, FormMemo *memo, const PtxStatement *s) 
         return;
     }
     if (s->guarded) {
-        PtxOperand guard = {.kind = OPERAND_NAME, .name = s->guard, .negated = s->guard_negated,
-                            .line = s->line, .column = s->column};
+        PtxOperand guard = {.kind = OPERAND_NAME,
+                            .name = s->guard,
+                            .negated = s->guard_negated,
+                            .line = s->line,
+                            .column = s->column};
         inst->guard = decode_guard(d, &guard);
         inst->guard_negated = s->guard_negated;
     }
@@ -124,8 +133,7 @@ static void decode_statement(Decoder *d, FormMemo *memo, const PtxStatement *s) 
     inst->addresses = keep(arena, d->addresses.data, d->addresses.length * sizeof(Address));
     inst->use_count = (uint16_t)d->uses.length;
     inst->define_count = (uint16_t)d->defines.length;
-    for (uint32_t i = 0; i < d->defines.length; i++)
-        vec_push(arena, &d->uses, d->defines.data[i]);
+    for (uint32_t i = 0; i < d->defines.length; i++) vec_push(arena, &d->uses, d->defines.data[i]);
     inst->uses = keep(arena, d->uses.data, d->uses.length * sizeof(uint32_t));
     vec_push(arena, &d->module->insts, *inst);
 }
@@ -144,7 +152,8 @@ static void decode_function(EmuModule *module, PtxFunction *function, FormMemo *
     }
     /* Falling off the end returns. */
     PtxStatement last = {.opcode = intern_string(&module->ptx->names, "ret"),
-                         .scope = function->scope, .line = function->line};
+                         .scope = function->scope,
+                         .line = function->line};
     if (function->statements.length)
         last.line = function->statements.data[function->statements.length - 1].line;
     pc_of[function->statements.length] = module->insts.length;
@@ -158,10 +167,17 @@ static void decode_function(EmuModule *module, PtxFunction *function, FormMemo *
         const Targets *targets = inst->extra;
         for (uint32_t i = 0; i < targets->count; i++) targets->pc[i] = pc_of[targets->pc[i]];
     }
+    for (uint32_t pc = code->begin; pc < code->end; pc++) {
+        const Inst *inst = &module->insts.data[pc];
+        if (inst->form->op != OP_call) continue;
+        CallEdge *edge = arena_new(arena, CallEdge);
+        *edge = (CallEdge){.callee = ((const Call *)inst->extra)->callee, .next = code->calls};
+        if (edge->callee) code->calls = edge;
+    }
     flow_analyse(module, code);
 }
 
-/* ---- layout ------------------------------------------------------------------------------ */
+/* ---- layout ---------------------------------------------------------------------------------- */
 
 static uint64_t place(PtxVariable *v, uint64_t at, uint32_t least_align) {
     uint64_t align = v->align > least_align ? v->align : least_align;
@@ -240,8 +256,8 @@ static void store_initial(EmuModule *module, PtxVariable *v) {
             PtxSymbol *symbol = ptx_lookup(module->ptx, 0, initial->symbol);
             if (symbol && symbol->kind == SYMBOL_VARIABLE)
                 bits += symbol->variable->address +
-                        (symbol->variable->space == SPACE_SHARED && initial->generic
-                             ? SHARED_WINDOW : 0);
+                        (symbol->variable->space == SPACE_SHARED && initial->generic ? SHARED_WINDOW
+                                                                                     : 0);
             else if (symbol && symbol->kind == SYMBOL_FUNCTION && symbol->function)
                 bits += FUNCTION_WINDOW + symbol->function->index;
             else
@@ -280,32 +296,30 @@ static void layout_globals(EmuModule *module) {
             store_initial(module, ptx->variables.data[v]);
 }
 
-/* ---- entries ------------------------------------------------------------------------------ */
+/* ---- entries --------------------------------------------------------------------------------- */
 
-/* Local memory that a function and all it calls may need. Recursion: all there is. */
+/* Local memory that a function and all it calls may need. Recursion: as much as there is. */
 static uint32_t local_need(EmuModule *module, Code *root) {
-    uint32_t count = module->codes.length;
+    uint32_t count = module->codes.length, index = root->function->index, before = 0;
     uint32_t *need = arena_array(module->arena, uint32_t, count + 1);
     for (uint32_t round = 0; round <= CALL_DEPTH_LIMIT; round++) {
         bool changed = false;
+        before = need[index];
         for (uint32_t i = 0; i < count; i++) {
-            Code *code = module->codes.data[i];
-            uint32_t most = 0;
-            for (uint32_t pc = code->begin; pc < code->end; pc++) {
-                const Inst *inst = &module->insts.data[pc];
-                if (inst->form->op != OP_call) continue;
-                const Call *call = inst->extra;
-                if (call->callee && need[call->callee->function->index] > most)
-                    most = need[call->callee->function->index];
+            uint32_t total = module->codes.data[i]->local_bytes;
+            for (const CallEdge *edge = module->codes.data[i]->calls; edge; edge = edge->next) {
+                uint32_t sum =
+                    module->codes.data[i]->local_bytes + need[edge->callee->function->index];
+                if (sum > total) total = sum;
             }
-            uint32_t total = code->local_bytes + most;
-            if (total > LOCAL_LIMIT) total = LOCAL_LIMIT;
+            if (total > RECURSIVE_LOCAL) total = RECURSIVE_LOCAL;
             changed |= total != need[i];
             need[i] = total;
         }
-        if (!changed) return need[root->function->index];
+        if (!changed) break;
     }
-    return 64 << 10;
+    uint32_t most = root->local_bytes > RECURSIVE_LOCAL ? root->local_bytes : need[index];
+    return before == need[index] || most > RECURSIVE_LOCAL ? most : RECURSIVE_LOCAL;
 }
 
 static void describe_entry(EmuModule *module, Code *code, uint32_t shared) {
@@ -315,13 +329,18 @@ static void describe_entry(EmuModule *module, Code *code, uint32_t shared) {
     EmuParameter *parameters = arena_array(arena, EmuParameter, f->parameters.length + 1);
     for (uint32_t i = 0; i < f->parameters.length; i++) {
         const PtxVariable *v = f->parameters.data[i];
-        parameters[i] = (EmuParameter){.name = v->name, .offset = (uint32_t)v->address,
-                                       .size = (uint32_t)v->size, .align = v->align,
+        parameters[i] = (EmuParameter){.name = v->name,
+                                       .offset = (uint32_t)v->address,
+                                       .size = (uint32_t)v->size,
+                                       .align = v->align,
                                        .pointer = v->is_pointer};
     }
-    *entry = (EmuEntry){.module = module, .name = f->name, .parameters = parameters,
+    *entry = (EmuEntry){.module = module,
+                        .name = f->name,
+                        .parameters = parameters,
                         .parameter_count = f->parameters.length,
-                        .parameter_size = code->parameter_base, .shared_size = shared,
+                        .parameter_size = code->parameter_base,
+                        .shared_size = shared,
                         .local_size = local_need(module, code),
                         .max_registers = f->max_registers,
                         .instruction_count = code->end - code->begin};
@@ -353,7 +372,9 @@ EmuModule *emu_load(Arena *arena, Diagnostics *diagnostics, uint32_t source) {
     return diagnostics->errors == errors ? module : NULL;
 }
 
-uint32_t emu_entry_count(const EmuModule *module) { return module->entries.length; }
+uint32_t emu_entry_count(const EmuModule *module) {
+    return module->entries.length;
+}
 
 const EmuEntry *emu_entry(const EmuModule *module, uint32_t index) {
     return index < module->entries.length ? module->entries.data[index] : NULL;
@@ -365,4 +386,6 @@ const EmuEntry *emu_find_entry(const EmuModule *module, const char *name) {
     return NULL;
 }
 
-uint32_t emu_target(const EmuModule *module) { return module->ptx->target; }
+uint32_t emu_target(const EmuModule *module) {
+    return module->ptx->target;
+}

@@ -20,7 +20,7 @@
 
 #define EMU_BUFFER_ADDRESS(k) (((uint64_t)(k) + 1) << 40)
 
-/* ---- modules --------------------------------------------------------------------------- */
+/* ---- modules --------------------------------------------------------------------------------- */
 
 typedef struct EmuModule EmuModule;
 
@@ -49,9 +49,9 @@ EmuModule *emu_load(Arena *arena, Diagnostics *diagnostics, uint32_t source);
 uint32_t emu_entry_count(const EmuModule *module);
 const EmuEntry *emu_entry(const EmuModule *module, uint32_t index);
 const EmuEntry *emu_find_entry(const EmuModule *module, const char *name); /* or NULL */
-uint32_t emu_target(const EmuModule *module); /* 80, 90, ... */
+uint32_t emu_target(const EmuModule *module);                              /* 80, 90, ... */
 
-/* ---- launches -------------------------------------------------------------------------- */
+/* ---- launches -------------------------------------------------------------------------------- */
 
 typedef struct EmuBuffer {
     uint64_t address, size;
@@ -131,7 +131,7 @@ typedef struct EmuFault {
 
 const char *emu_fault_name(EmuFaultKind kind);
 
-/* ---- counters -------------------------------------------------------------------------- */
+/* ---- counters -------------------------------------------------------------------------------- */
 
 /* CLASS(name): every instruction belongs to one. */
 #define EMU_CLASSES(CLASS)                                                                         \
@@ -197,9 +197,14 @@ bool emu_launch(Arena *arena, const EmuEntry *entry, const EmuLaunch *launch, Em
 void emu_print_counters(const EmuCounters *counters, Text *out);
 void emu_print_counters_json(const EmuCounters *counters, Text *out);
 
-/* ---- tensor maps ----------------------------------------------------------------------- */
+/* ---- tensor maps ----------------------------------------------------------------------------- */
 
-typedef enum EmuSwizzle { EMU_SWIZZLE_NONE, EMU_SWIZZLE_32, EMU_SWIZZLE_64, EMU_SWIZZLE_128 } EmuSwizzle;
+typedef enum EmuSwizzle {
+    EMU_SWIZZLE_NONE,
+    EMU_SWIZZLE_32,
+    EMU_SWIZZLE_64,
+    EMU_SWIZZLE_128
+} EmuSwizzle;
 
 typedef struct EmuTensorMap {
     uint32_t rank;         /* 1..5; dimension 0 is the innermost */
@@ -208,10 +213,10 @@ typedef struct EmuTensorMap {
     bool is_bf16;          /* ... or bf16 */
     bool fill_nan;         /* out-of-range elements read as NaN instead of zero */
     EmuSwizzle swizzle;
-    uint64_t address;    /* of element 0; a multiple of 16 */
-    uint64_t extent[5];  /* elements */
-    uint64_t stride[5];  /* bytes; [0] is the element size; multiples of 16 */
-    uint32_t box[5];     /* elements moved at once; 1..256 */
+    uint64_t address;           /* of element 0; a multiple of 16 */
+    uint64_t extent[5];         /* elements */
+    uint64_t stride[5];         /* bytes; [0] is the element size; multiples of 16 */
+    uint32_t box[5];            /* elements moved at once; 1..256 */
     uint32_t element_stride[5]; /* 1 unless every n-th element is taken */
 } EmuTensorMap;
 

@@ -24,7 +24,9 @@ typedef struct Flow {
     uint32_t *block_of; /* by pc - code->begin */
 } Flow;
 
-static const Inst *inst_at(const Flow *f, uint32_t pc) { return &f->module->insts.data[pc]; }
+static const Inst *inst_at(const Flow *f, uint32_t pc) {
+    return &f->module->insts.data[pc];
+}
 
 static bool ends_block(const Inst *inst) {
     return inst->flags & (INST_BRANCH | INST_TABLE | INST_LEAVES);
@@ -108,8 +110,7 @@ static void post_dominators(Flow *f) {
     }
     /* The exit must come first in reverse post-order, whatever the roots were. */
     uint32_t number = 1;
-    for (uint32_t i = placed; i-- > 0;)
-        f->blocks[order[i]].order = order[i] == exit ? 0 : number++;
+    for (uint32_t i = placed; i-- > 0;) f->blocks[order[i]].order = order[i] == exit ? 0 : number++;
     for (uint32_t b = 0; b <= f->count; b++) f->blocks[b].post = UINT32_MAX;
     f->blocks[exit].post = exit;
     for (bool changed = true; changed;) {
@@ -145,11 +146,13 @@ static void set_joins(Flow *f) {
     }
 }
 
-/* ---- certainly written -------------------------------------------------------------------- */
+/* ---- certainly written ----------------------------------------------------------------------- */
 
 typedef uint64_t Bits;
 
-static bool bit(const Bits *set, uint32_t i) { return set[i / 64] >> (i % 64) & 1; }
+static bool bit(const Bits *set, uint32_t i) {
+    return set[i / 64] >> (i % 64) & 1;
+}
 static void set_bit(Bits *set, uint32_t i, bool on) {
     if (on)
         set[i / 64] |= (Bits)1 << (i % 64);

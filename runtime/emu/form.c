@@ -46,7 +46,8 @@ PtxSpace form_space(const Form *form, uint32_t index) {
     if (index >= form->space_count) return SPACE_GENERIC;
     switch (form->space[index]) {
     case WORD_global: return SPACE_GLOBAL;
-    case WORD_shared: case WORD_shared_cta: return SPACE_SHARED;
+    case WORD_shared:
+    case WORD_shared_cta: return SPACE_SHARED;
     case WORD_shared_cluster: return SPACE_CLUSTER;
     case WORD_local: return SPACE_LOCAL;
     case WORD_const: return SPACE_CONST;

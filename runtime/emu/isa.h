@@ -19,9 +19,19 @@ typedef enum Opcode {
 } Opcode;
 
 typedef enum Category {
-    CATEGORY_ROUND, CATEGORY_COMPARE, CATEGORY_OPERATION, CATEGORY_SPACE, CATEGORY_SCOPE,
-    CATEGORY_SEMANTICS, CATEGORY_CACHE, CATEGORY_VECTOR, CATEGORY_COUNT_WORD, CATEGORY_LAYOUT,
-    CATEGORY_MODE, CATEGORY_DIMENSIONS, CATEGORY_COUNT
+    CATEGORY_ROUND,
+    CATEGORY_COMPARE,
+    CATEGORY_OPERATION,
+    CATEGORY_SPACE,
+    CATEGORY_SCOPE,
+    CATEGORY_SEMANTICS,
+    CATEGORY_CACHE,
+    CATEGORY_VECTOR,
+    CATEGORY_COUNT_WORD,
+    CATEGORY_LAYOUT,
+    CATEGORY_MODE,
+    CATEGORY_DIMENSIONS,
+    CATEGORY_COUNT
 } Category;
 
 typedef enum Word {
@@ -66,11 +76,16 @@ PtxSpace form_space(const Form *form, uint32_t index);
 /* Understands an opcode. False: *why says which part is wrong. */
 bool form_read(Arena *arena, const char *opcode, Form *form, const char **why);
 
-/* ---- decoded code ------------------------------------------------------------------------ */
+/* ---- decoded code ---------------------------------------------------------------------------- */
 
 /* Where an operand's lanes are: a section (top two bits) and a byte offset in it. */
 typedef uint32_t Ref;
-typedef enum Section { SECTION_REGISTERS, SECTION_LITERALS, SECTION_SPECIALS, SECTION_SINK } Section;
+typedef enum Section {
+    SECTION_REGISTERS,
+    SECTION_LITERALS,
+    SECTION_SPECIALS,
+    SECTION_SINK
+} Section;
 #define REF(section, offset) (((uint32_t)(section) << 30) | (uint32_t)(offset))
 #define REF_NONE UINT32_MAX
 
@@ -88,12 +103,14 @@ typedef enum Step {
 typedef Step (*Run)(Warp *warp, const Inst *inst);
 
 enum {
-    INST_JOIN = 1,        /* some branch reconverges here */
-    INST_TRACKED = 2,     /* reads or writes a register that may be uninitialised */
-    INST_FRAME = 4,       /* mov, cvta: the value is relative to the frame's local memory */
-    INST_BRANCH = 8, INST_TABLE = 16, INST_LEAVES = 32, /* for flow analysis */
-    INST_COPIES = 64,     /* only moves bits: passes uninitialised lanes on */
-    INST_WGMMA = 128      /* wgmma itself: may use accumulators in flight */
+    INST_JOIN = 1,    /* some branch reconverges here */
+    INST_TRACKED = 2, /* reads or writes a register that may be uninitialised */
+    INST_FRAME = 4,   /* mov, cvta: the value is relative to the frame's local memory */
+    INST_BRANCH = 8,
+    INST_TABLE = 16,
+    INST_LEAVES = 32, /* for flow analysis */
+    INST_COPIES = 64, /* only moves bits: passes uninitialised lanes on */
+    INST_WGMMA = 128  /* wgmma itself: may use accumulators in flight */
 };
 
 typedef struct Address { /* [base + offset] */
@@ -106,8 +123,8 @@ typedef struct Address { /* [base + offset] */
 
 struct Inst {
     Run run;
-    Ref r[4];    /* the first operands */
-    Ref guard;   /* REF_NONE: always */
+    Ref r[4];  /* the first operands */
+    Ref guard; /* REF_NONE: always */
     bool guard_negated;
     uint8_t class;
     uint16_t flags;
@@ -139,17 +156,23 @@ typedef struct Call {
     CallCopy *arguments, *results; /* results run callee -> caller */
 } Call;
 
+typedef struct CallEdge {
+    struct Code *callee;
+    struct CallEdge *next;
+} CallEdge;
+
 typedef struct Code { /* one function */
     const PtxFunction *function;
     uint32_t begin, end; /* pcs in EmuModule.insts */
     uint32_t register_bytes, register_count;
-    Ref *register_refs;            /* by register number */
-    const char **register_names;   /* by register number */
-    uint8_t *register_bits;        /* 1, 32 (and narrower), 64, 128 */
-    uint8_t *tracked;              /* by register number: needs run-time tracking */
-    uint32_t local_bytes;          /* own frame; parameters of calls included */
-    uint32_t parameter_base;       /* functions: where parameters start in the frame */
+    Ref *register_refs;          /* by register number */
+    const char **register_names; /* by register number */
+    uint8_t *register_bits;      /* 1, 32 (and narrower), 64, 128 */
+    uint8_t *tracked;            /* by register number: needs run-time tracking */
+    uint32_t local_bytes;        /* own frame; parameters of calls included */
+    uint32_t parameter_base;     /* functions: where parameters start in the frame */
     bool any_tracked;
+    CallEdge *calls;
 } Code;
 
 struct EmuModule {
@@ -174,40 +197,53 @@ struct EmuModule {
 #define FUNCTION_WINDOW ((uint64_t)6 << 32)
 #define LOWEST_BUFFER ((uint64_t)8 << 32)
 enum {
-    SHARED_BASE = 1024,       /* shared addresses begin here, so that 0 is wild */
-    SHARED_LIMIT = 232448,    /* most shared memory a CTA may have: 227 KiB */
-    CLUSTER_SHIFT = 24,       /* CTA r of a cluster: shared addresses from (r + 1) << 24 */
-    PARAM_LIMIT = 32764, LOCAL_LIMIT = 512 << 10, CALL_DEPTH_LIMIT = 64
+    SHARED_BASE = 1024,    /* shared addresses begin here, so that 0 is wild */
+    SHARED_LIMIT = 232448, /* most shared memory a CTA may have: 227 KiB */
+    CLUSTER_SHIFT = 24,    /* CTA r of a cluster: shared addresses from (r + 1) << 24 */
+    PARAM_LIMIT = 32764,
+    LOCAL_LIMIT = 512 << 10,
+    RECURSIVE_LOCAL = 16 << 10,
+    CALL_DEPTH_LIMIT = 64
 };
 
 /* Special registers: SPECIAL(id, text, bits). Lanes are filled when a warp starts. */
 #define EMU_SPECIALS(SPECIAL)                                                                      \
-    SPECIAL(tid_x, "%tid.x", 32) SPECIAL(tid_y, "%tid.y", 32) SPECIAL(tid_z, "%tid.z", 32)         \
-    SPECIAL(ntid_x, "%ntid.x", 32) SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32)   \
-    SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32)                              \
-    SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x", 32)                            \
-    SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z, "%nctaid.z", 32)                          \
-    SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32)                                  \
-    SPECIAL(nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)       \
-    SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32)                        \
-    SPECIAL(lanemask_le, "%lanemask_le", 32) SPECIAL(lanemask_lt, "%lanemask_lt", 32)              \
-    SPECIAL(lanemask_ge, "%lanemask_ge", 32) SPECIAL(lanemask_gt, "%lanemask_gt", 32)              \
-    SPECIAL(clusterid_x, "%clusterid.x", 32) SPECIAL(clusterid_y, "%clusterid.y", 32)              \
-    SPECIAL(clusterid_z, "%clusterid.z", 32) SPECIAL(nclusterid_x, "%nclusterid.x", 32)            \
-    SPECIAL(nclusterid_y, "%nclusterid.y", 32) SPECIAL(nclusterid_z, "%nclusterid.z", 32)          \
-    SPECIAL(cluster_ctaid_x, "%cluster_ctaid.x", 32)                                               \
-    SPECIAL(cluster_ctaid_y, "%cluster_ctaid.y", 32)                                               \
-    SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32)                                               \
-    SPECIAL(cluster_nctaid_x, "%cluster_nctaid.x", 32)                                             \
-    SPECIAL(cluster_nctaid_y, "%cluster_nctaid.y", 32)                                             \
-    SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z", 32)                                             \
-    SPECIAL(cluster_ctarank, "%cluster_ctarank", 32)                                               \
-    SPECIAL(cluster_nctarank, "%cluster_nctarank", 32)                                             \
-    SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)                                           \
-    SPECIAL(total_smem_size, "%total_smem_size", 32)                                               \
-    SPECIAL(clock, "%clock", 32) SPECIAL(clock_hi, "%clock_hi", 32)                                \
-    SPECIAL(clock64, "%clock64", 64) SPECIAL(globaltimer, "%globaltimer", 64)                      \
-    SPECIAL(globaltimer_lo, "%globaltimer_lo", 32) SPECIAL(globaltimer_hi, "%globaltimer_hi", 32)
+    SPECIAL(tid_x, "%tid.x", 32)                                                                   \
+    SPECIAL(tid_y, "%tid.y", 32) SPECIAL(tid_z, "%tid.z", 32) SPECIAL(                             \
+        ntid_x, "%ntid.x", 32) SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32)       \
+        SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(                 \
+            ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x",                                \
+                                             32) SPECIAL(nctaid_y, "%nctaid.y",                    \
+                                                         32) SPECIAL(nctaid_z, "%nctaid.z", 32)    \
+            SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                 \
+                nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)   \
+                SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(   \
+                    lanemask_le, "%lanemask_le", 32) SPECIAL(lanemask_lt, "%lanemask_lt", 32)      \
+                    SPECIAL(lanemask_ge, "%lanemask_ge", 32) SPECIAL(                              \
+                        lanemask_gt, "%lanemask_gt", 32) SPECIAL(clusterid_x, "%clusterid.x", 32)  \
+                        SPECIAL(clusterid_y, "%clusterid.y",                                       \
+                                32) SPECIAL(clusterid_z, "%clusterid.z", 32)                       \
+                            SPECIAL(nclusterid_x, "%nclusterid.x", 32) SPECIAL(                    \
+                                nclusterid_y, "%nclusterid.y", 32) SPECIAL(nclusterid_z,           \
+                                                                           "%nclusterid.z", 32)    \
+                                SPECIAL(cluster_ctaid_x, "%cluster_ctaid.x", 32) SPECIAL(          \
+                                    cluster_ctaid_y, "%cluster_ctaid.y",                           \
+                                    32) SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32)           \
+                                    SPECIAL(cluster_nctaid_x, "%cluster_nctaid.x", 32) SPECIAL(    \
+                                        cluster_nctaid_y, "%cluster_nctaid.y",                     \
+                                        32) SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z", 32)     \
+                                        SPECIAL(cluster_ctarank, "%cluster_ctarank", 32) SPECIAL(  \
+                                            cluster_nctarank, "%cluster_nctarank", 32)             \
+                                            SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)   \
+                                                SPECIAL(total_smem_size, "%total_smem_size",       \
+                                                        32) SPECIAL(clock, "%clock", 32)           \
+                                                    SPECIAL(clock_hi, "%clock_hi",                 \
+                                                            32) SPECIAL(clock64, "%clock64", 64)   \
+                                                        SPECIAL(globaltimer, "%globaltimer", 64)   \
+                                                            SPECIAL(globaltimer_lo,                \
+                                                                    "%globaltimer_lo", 32)         \
+                                                                SPECIAL(globaltimer_hi,            \
+                                                                        "%globaltimer_hi", 32)
 
 typedef enum Special {
 #define SPECIAL(id, text, bits) SPECIAL_##id,
@@ -217,7 +253,7 @@ typedef enum Special {
 } Special;
 enum { SPECIAL_BYTES = 256 }; /* room for each, whatever its width */
 
-/* ---- families ----------------------------------------------------------------------------- */
+/* ---- families -------------------------------------------------------------------------------- */
 
 /* Each returns the function that runs this form, or NULL. */
 Run select_arithmetic(const Form *form);
@@ -244,7 +280,7 @@ Run select_wgmma(const Form *form);
 Run select_mov(uint32_t bits, uint32_t destinations, uint32_t sources);
 Run select_mov_dynamic(Special special);
 
-/* ---- loading, in order --------------------------------------------------------------------- */
+/* ---- loading, in order ----------------------------------------------------------------------- */
 
 typedef struct Decoder {
     EmuModule *module;

@@ -1,7 +1,7 @@
 /* operands.c: how the operands of each instruction read: which are written, which are read, how
  * wide they are. Each shape_* consumes the statement's operands in order and appends references
  * to the instruction; decode.c then looks up the function that runs it. */
-#include "runtime/emu/isa.h"
+#include "runtime/emu/operands.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,14 +15,16 @@ static const struct {
 #undef SPECIAL
 };
 
-static uint32_t type_bits(PtxType type) { return ptx_types[type].bits; }
+uint32_t type_bits(PtxType type) {
+    return ptx_types[type].bits;
+}
 
-static PtxType type_at(const Decoder *d, uint32_t index) {
+PtxType type_at(const Decoder *d, uint32_t index) {
     if (!d->form.type_count) return TYPE_none;
     return (PtxType)d->form.type[index < d->form.type_count ? index : d->form.type_count - 1u];
 }
 
-static const PtxOperand *take(Decoder *d) {
+const PtxOperand *take(Decoder *d) {
     static const PtxOperand nothing = {.kind = OPERAND_INT};
     const PtxOperand *operand = d->operand;
     if (!operand) {
@@ -33,9 +35,11 @@ static const PtxOperand *take(Decoder *d) {
     return operand;
 }
 
-static void push(Decoder *d, Ref ref) { vec_push(d->module->arena, &d->refs, ref); }
+void push(Decoder *d, Ref ref) {
+    vec_push(d->module->arena, &d->refs, ref);
+}
 
-/* ---- registers and literals ---------------------------------------------------------------- */
+/* ---- registers and literals ------------------------------------------------------------------ */
 
 /* The number of a register within its function; numbers are given at first sight. */
 static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name) {
@@ -50,8 +54,8 @@ static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name)
     uint32_t bits = type_bits(symbol->type), capacity = code->register_count;
     if (capacity % 64 == 0) {
         size_t grown = capacity + 64;
-        code->register_refs = arena_grow(arena, code->register_refs, capacity * sizeof(Ref),
-                                         grown * sizeof(Ref));
+        code->register_refs =
+            arena_grow(arena, code->register_refs, capacity * sizeof(Ref), grown * sizeof(Ref));
         code->register_names = arena_grow(arena, code->register_names, capacity * sizeof(char *),
                                           grown * sizeof(char *));
         code->register_bits = arena_grow(arena, code->register_bits, capacity, grown);
@@ -67,8 +71,12 @@ static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name)
 }
 
 static const char *bits_text(uint32_t bits) {
-    return bits == 1 ? ".pred" : bits == 8 ? ".b8" : bits == 16 ? ".b16" : bits == 32 ? ".b32"
-         : bits == 64 ? ".b64" : ".b128";
+    return bits == 1    ? ".pred"
+           : bits == 8  ? ".b8"
+           : bits == 16 ? ".b16"
+           : bits == 32 ? ".b32"
+           : bits == 64 ? ".b64"
+                        : ".b128";
 }
 
 /* A register of `bits` (loose: or wider). `write` and `read` say what happens to it. */
@@ -85,7 +93,8 @@ static Ref register_ref(Decoder *d, const PtxOperand *o, uint32_t bits, bool loo
     uint32_t have = type_bits(symbol->type);
     if (symbol->vector > 1) decode_error(d, o, "vector registers are not supported");
     if (o->bits) decode_error(d, o, "only an address may be register + number");
-    if (have != bits && !(loose && have > bits && bits > 1))
+    bool fits = loose && have > bits && bits > 1 && have <= 32;
+    if (have != bits && !fits)
         decode_error(d, o, "`%s` is %s, but `%s` needs %s here", o->name, bits_text(have),
                      d->statement->opcode, bits_text(bits));
     uint32_t number = register_number(d, symbol, o->name);
@@ -168,11 +177,11 @@ static uint64_t literal_bits(Decoder *d, const PtxOperand *o, PtxType type) {
     return o->bits;
 }
 
-/* ---- variables ------------------------------------------------------------------------------ */
+/* ---- variables ------------------------------------------------------------------------------- */
 
 /* Where a variable lies, as an address in its own space. */
-static uint64_t variable_address(Decoder *d, const PtxOperand *o, const PtxVariable *v,
-                                 PtxSpace *space, bool *frame) {
+uint64_t variable_address(Decoder *d, const PtxOperand *o, const PtxVariable *v, PtxSpace *space,
+                          bool *frame) {
     *frame = v->space == SPACE_LOCAL;
     *space = v->space;
     uint64_t address = v->address;
@@ -188,7 +197,7 @@ static uint64_t variable_address(Decoder *d, const PtxOperand *o, const PtxVaria
     return address + o->bits;
 }
 
-static const PtxVariable *find_variable(Decoder *d, const PtxOperand *o) {
+const PtxVariable *find_variable(Decoder *d, const PtxOperand *o) {
     PtxSymbol *symbol = o->kind == OPERAND_NAME && o->name
                             ? ptx_lookup(d->module->ptx, d->statement->scope, o->name)
                             : NULL;
@@ -205,10 +214,9 @@ static Ref special_ref(uint32_t special) {
     return REF(SECTION_SPECIALS, special * SPECIAL_BYTES);
 }
 
-static void address(Decoder *d) {
+void address_in(Decoder *d, PtxSpace in_space) {
     const PtxOperand *o = take(d);
-    Address a = {.base = REF(SECTION_LITERALS, 0), .wide = true,
-                 .space = (uint8_t)form_space(&d->form, d->addresses.length)};
+    Address a = {.base = REF(SECTION_LITERALS, 0), .wide = true, .space = (uint8_t)in_space};
     if (o->kind != OPERAND_ADDRESS || !o->items) {
         decode_error(d, o, "an [address] is needed here");
     } else {
@@ -240,22 +248,27 @@ static void address(Decoder *d) {
     vec_push(d->module->arena, &d->addresses, a);
 }
 
+/* An address in the space that the opcode names first, second ... */
+void address(Decoder *d) {
+    address_in(d, form_space(&d->form, d->addresses.length));
+}
+
 /* ---- the pieces that shapes are made of ------------------------------------------------------ */
 
 static bool is_sink(const PtxOperand *o) {
     return o->kind == OPERAND_NAME && o->name && !strcmp(o->name, "_");
 }
 
-static Ref destination_of(Decoder *d, const PtxOperand *o, uint32_t bits, bool loose) {
+Ref destination_of(Decoder *d, const PtxOperand *o, uint32_t bits, bool loose) {
     if (is_sink(o)) return REF(SECTION_SINK, 0);
     return register_ref(d, o, bits, loose, true, false);
 }
 
-static void destination(Decoder *d, PtxType type) {
+void destination(Decoder *d, PtxType type) {
     push(d, destination_of(d, take(d), type_bits(type), false));
 }
 
-static Ref source_of(Decoder *d, const PtxOperand *o, PtxType type, bool loose) {
+Ref source_of(Decoder *d, const PtxOperand *o, PtxType type, bool loose) {
     uint32_t bits = type_bits(type);
     if (o->kind != OPERAND_NAME) return literal(d->module, literal_bits(d, o, type), bits);
     PtxSymbol *symbol = ptx_lookup(d->module->ptx, d->statement->scope, o->name);
@@ -286,14 +299,14 @@ static Ref source_of(Decoder *d, const PtxOperand *o, PtxType type, bool loose) 
     return register_ref(d, o, bits, loose, false, true);
 }
 
-static void source(Decoder *d, PtxType type) {
+void source(Decoder *d, PtxType type) {
     const PtxOperand *o = take(d);
     if (o->negated) decode_error(d, o, "`!` is for predicates");
     push(d, source_of(d, o, type, false));
 }
 
 /* A predicate that is read; when negated, imm bit `bit` is set. Literals 0 and 1 will do. */
-static void predicate(Decoder *d, uint32_t bit) {
+void predicate(Decoder *d, uint32_t bit) {
     const PtxOperand *o = take(d);
     if (o->negated) d->inst.imm |= (uint64_t)1 << bit;
     if (o->kind == OPERAND_INT)
@@ -306,12 +319,12 @@ Ref decode_guard(Decoder *d, const PtxOperand *o) {
     return register_ref(d, o, 1, false, false, true);
 }
 
-static void end(Decoder *d) {
+void end(Decoder *d) {
     if (d->operand) decode_error(d, d->operand, "`%s` takes fewer operands", d->statement->opcode);
 }
 
 /* d or d|p: pushes both (the second may be the sink). */
-static void destination_pair(Decoder *d, uint32_t bits, uint32_t pair_bits) {
+void destination_pair(Decoder *d, uint32_t bits, uint32_t pair_bits) {
     const PtxOperand *o = take(d);
     push(d, destination_of(d, o, bits, false));
     push(d, o->pair ? destination_of(d, o->pair, pair_bits, false) : REF(SECTION_SINK, 0));
@@ -334,20 +347,20 @@ static uint32_t vector(Decoder *d, PtxType type, bool write, bool read, bool loo
     return count;
 }
 
-static void vector_of(Decoder *d, PtxType type, uint32_t count, bool write) {
+void vector_of(Decoder *d, PtxType type, uint32_t count, bool write) {
     const PtxOperand *o = d->operand;
     uint32_t have = vector(d, type, write, false, true);
     if (have != count) decode_error(d, o, "%u elements are needed here, not %u", count, have);
 }
 
 /* A small constant; registers are refused. */
-static uint64_t constant(Decoder *d) {
+uint64_t constant(Decoder *d) {
     const PtxOperand *o = take(d);
     if (o->kind != OPERAND_INT) decode_error(d, o, "a constant is needed here");
     return o->bits;
 }
 
-static void optional_source(Decoder *d, PtxType type, uint64_t fallback) {
+void optional_source(Decoder *d, PtxType type, uint64_t fallback) {
     if (d->operand)
         source(d, type);
     else
@@ -364,9 +377,11 @@ static PtxType wide_type(PtxType type) {
     }
 }
 
-/* ---- shapes: arithmetic ----------------------------------------------------------------------- */
+/* ---- shapes: arithmetic ---------------------------------------------------------------------- */
 
-void shape_none(Decoder *d) { end(d); }
+void shape_none(Decoder *d) {
+    end(d);
+}
 
 void shape_unary(Decoder *d) {
     destination(d, type_at(d, 0));
@@ -488,7 +503,7 @@ void shape_testp(Decoder *d) {
     end(d);
 }
 
-/* ---- shapes: compare, select, move -------------------------------------------------------------- */
+/* ---- shapes: compare, select, move ----------------------------------------------------------- */
 
 void shape_setp(Decoder *d) {
     destination_pair(d, 1, 1);
@@ -543,8 +558,11 @@ void shape_mov(Decoder *d) {
         for (const PtxOperand *i = pack ? from->items : to->items; i; i = i->next) parts++;
         PtxType part = TYPE_none;
         if (parts && bits % parts == 0)
-            part = bits / parts == 8 ? TYPE_b8 : bits / parts == 16 ? TYPE_b16
-                 : bits / parts == 32 ? TYPE_b32 : bits / parts == 64 ? TYPE_b64 : TYPE_none;
+            part = bits / parts == 8    ? TYPE_b8
+                   : bits / parts == 16 ? TYPE_b16
+                   : bits / parts == 32 ? TYPE_b32
+                   : bits / parts == 64 ? TYPE_b64
+                                        : TYPE_none;
         if (!part || parts > 8) {
             decode_error(d, to, "%u parts do not make a .b%u", parts, bits);
             return;
@@ -603,424 +621,5 @@ void shape_policy(Decoder *d) {
     destination(d, TYPE_b64);
     push(d, literal(d->module, 0, 64));
     if (d->operand) take(d);
-    end(d);
-}
-
-/* ---- shapes: memory --------------------------------------------------------------------------- */
-
-static void hint(Decoder *d) {
-    if (form_has(&d->form, F(hint))) source_of(d, take(d), TYPE_b64, false);
-}
-
-void shape_load(Decoder *d) {
-    uint32_t count = form_vector(&d->form);
-    vector_of(d, type_at(d, 0), count, true);
-    address(d);
-    hint(d);
-    end(d);
-}
-
-void shape_store(Decoder *d) {
-    uint32_t count = form_vector(&d->form);
-    address(d);
-    vector_of(d, type_at(d, 0), count, false);
-    hint(d);
-    end(d);
-}
-
-static void atom_sources(Decoder *d, uint32_t count) {
-    if (count > 1)
-        vector_of(d, type_at(d, 0), count, false);
-    else
-        source(d, type_at(d, 0));
-    if (d->form.word[CATEGORY_OPERATION] == WORD_cas) source(d, type_at(d, 0));
-    hint(d);
-    end(d);
-}
-
-void shape_atom(Decoder *d) {
-    uint32_t count = form_vector(&d->form);
-    if (count > 1)
-        vector_of(d, type_at(d, 0), count, true);
-    else
-        destination(d, type_at(d, 0));
-    address(d);
-    atom_sources(d, count);
-}
-
-void shape_red(Decoder *d) {
-    uint32_t count = form_vector(&d->form);
-    for (uint32_t i = 0; i < count; i++) push(d, REF(SECTION_SINK, 0));
-    address(d);
-    atom_sources(d, count);
-}
-
-void shape_address(Decoder *d) {
-    address(d);
-    end(d);
-}
-
-void shape_discard(Decoder *d) {
-    address(d);
-    constant(d);
-    end(d);
-}
-
-/* ---- shapes: warps and control ------------------------------------------------------------------ */
-
-void shape_result(Decoder *d) {
-    destination(d, TYPE_b32);
-    end(d);
-}
-
-void shape_value(Decoder *d) {
-    source(d, d->form.type_count ? type_at(d, 0) : TYPE_u32);
-    end(d);
-}
-
-void shape_shfl(Decoder *d) {
-    destination_pair(d, 32, 1);
-    for (int i = 0; i < 4; i++) source(d, TYPE_b32);
-    end(d);
-}
-
-void shape_vote(Decoder *d) {
-    destination(d, type_at(d, 0));
-    predicate(d, 8);
-    source(d, TYPE_b32);
-    end(d);
-}
-
-void shape_match(Decoder *d) {
-    destination_pair(d, 32, 1);
-    source(d, type_at(d, 0));
-    source(d, TYPE_b32);
-    end(d);
-}
-
-void shape_redux(Decoder *d) {
-    destination(d, type_at(d, 0));
-    source(d, type_at(d, 0));
-    source(d, TYPE_b32);
-    end(d);
-}
-
-void shape_elect(Decoder *d) {
-    destination_pair(d, 32, 1);
-    source(d, TYPE_b32);
-    end(d);
-}
-
-/* Labels are resolved by decode.c, which knows the pcs; the statement number is left in target. */
-static uint32_t label(Decoder *d, const PtxOperand *o) {
-    PtxSymbol *symbol = o->kind == OPERAND_NAME && o->name
-                            ? ptx_lookup(d->module->ptx, d->statement->scope, o->name)
-                            : NULL;
-    if (symbol && symbol->kind == SYMBOL_LABEL) return symbol->index;
-    decode_error(d, o, "`%s` is not a label of this function", o->name ? o->name : "this");
-    return 0;
-}
-
-void shape_branch(Decoder *d) {
-    d->inst.target = label(d, take(d));
-    d->inst.flags |= INST_BRANCH;
-    end(d);
-}
-
-void shape_brx(Decoder *d) {
-    source(d, TYPE_u32);
-    const PtxOperand *o = take(d);
-    PtxSymbol *symbol =
-        o->name ? ptx_lookup(d->module->ptx, d->statement->scope, o->name) : NULL;
-    Targets *targets = arena_new(d->module->arena, Targets);
-    if (!symbol || symbol->kind != SYMBOL_TARGETS) {
-        decode_error(d, o, "a .branchtargets label is needed here");
-    } else {
-        for (const PtxOperand *t = symbol->targets; t; t = t->next) targets->count++;
-        targets->pc = arena_array(d->module->arena, uint32_t, targets->count + 1);
-        uint32_t i = 0;
-        for (const PtxOperand *t = symbol->targets; t; t = t->next) targets->pc[i++] = label(d, t);
-    }
-    d->inst.extra = targets;
-    d->inst.flags |= INST_TABLE;
-    end(d);
-}
-
-/* The frame places of a call's arguments: variables of the caller's body. */
-static uint32_t call_list(Decoder *d, const PtxOperand *list, CallCopy **copies) {
-    uint32_t count = 0, i = 0;
-    for (const PtxOperand *o = list ? list->items : NULL; o; o = o->next) count++;
-    *copies = arena_array(d->module->arena, CallCopy, count + 1);
-    for (const PtxOperand *o = list ? list->items : NULL; o; o = o->next, i++) {
-        const PtxVariable *v = find_variable(d, o);
-        PtxSpace space;
-        bool frame = false;
-        uint64_t at = v ? variable_address(d, o, v, &space, &frame) : 0;
-        if (!v || !frame)
-            decode_error(d, o, "calls take .param variables of the caller");
-        else
-            (*copies)[i] = (CallCopy){.from = (uint32_t)at, .size = (uint32_t)v->size};
-    }
-    return count;
-}
-
-void shape_call(Decoder *d) {
-    const PtxOperand *o = take(d), *results = NULL, *arguments = NULL;
-    if (o->kind == OPERAND_LIST) results = o, o = take(d);
-    if (d->operand && d->operand->kind == OPERAND_LIST) arguments = take(d);
-    if (d->operand) take(d); /* a prototype */
-    PtxSymbol *symbol =
-        o->name ? ptx_lookup(d->module->ptx, d->statement->scope, o->name) : NULL;
-    Call *call = arena_new(d->module->arena, Call);
-    d->inst.extra = call;
-    if (!symbol || symbol->kind != SYMBOL_FUNCTION || !symbol->function) {
-        decode_error(d, o, "calls through a register are not supported");
-        return;
-    }
-    PtxFunction *callee = symbol->function;
-    call->argument_count = call_list(d, arguments, &call->arguments);
-    call->result_count = call_list(d, results, &call->results);
-    if (!callee->defined) {
-        if (!strcmp(callee->name, "vprintf"))
-            call->builtin = BUILTIN_VPRINTF;
-        else if (!strcmp(callee->name, "__assertfail"))
-            call->builtin = BUILTIN_ASSERTFAIL;
-        else
-            decode_error(d, o, "`%s` is not defined in this module", callee->name);
-        if (call->builtin && call->argument_count < 2)
-            decode_error(d, o, "`%s` takes more arguments", callee->name);
-        return;
-    }
-    if (callee->entry) decode_error(d, o, "a kernel cannot be called");
-    if (callee->parameters.length != call->argument_count ||
-        callee->returns.length != call->result_count) {
-        decode_error(d, o, "`%s` takes %u arguments and gives %u results", callee->name,
-                     callee->parameters.length, callee->returns.length);
-        return;
-    }
-    call->callee = callee->code;
-    for (uint32_t i = 0; i < call->argument_count; i++) {
-        call->arguments[i].to = (uint32_t)callee->parameters.data[i]->address;
-        if (call->arguments[i].size != callee->parameters.data[i]->size)
-            decode_error(d, o, "argument %u has another size than `%s` declares", i, callee->name);
-    }
-    for (uint32_t i = 0; i < call->result_count; i++) {
-        call->results[i].to = call->results[i].from;
-        call->results[i].from = (uint32_t)callee->returns.data[i]->address;
-        if (call->results[i].size != callee->returns.data[i]->size)
-            decode_error(d, o, "result %u has another size than `%s` declares", i, callee->name);
-    }
-}
-
-/* ---- shapes: barriers ---------------------------------------------------------------------------- */
-
-void shape_barrier(Decoder *d) { /* id[, count]; count 0: the whole CTA */
-    source(d, TYPE_u32);
-    optional_source(d, TYPE_u32, 0);
-    end(d);
-}
-
-void shape_barred(Decoder *d) { /* d, id[, count], {!}p: pushed as id, count, d, p */
-    bool sum = d->form.word[CATEGORY_OPERATION] == WORD_popc;
-    Ref result = destination_of(d, take(d), sum ? 32 : 1, false);
-    source(d, TYPE_u32);
-    if (d->operand && d->operand->next)
-        source(d, TYPE_u32);
-    else
-        push(d, literal(d->module, 0, 32));
-    push(d, result);
-    predicate(d, 8);
-    end(d);
-}
-
-/* ---- shapes: matrices ------------------------------------------------------------------------------ */
-
-static uint32_t matrix_count(const Decoder *d) {
-    Word word = (Word)d->form.word[CATEGORY_COUNT_WORD];
-    return word == WORD_x4 ? 4 : word == WORD_x2 ? 2 : 1;
-}
-
-void shape_ldmatrix(Decoder *d) {
-    vector_of(d, TYPE_b32, matrix_count(d), true);
-    address(d);
-    end(d);
-}
-
-void shape_stmatrix(Decoder *d) {
-    address(d);
-    vector_of(d, TYPE_b32, matrix_count(d), false);
-    end(d);
-}
-
-/* Bits of the element type in fragments of an m x k (or k x n, m x n) matrix, in registers. */
-static uint32_t fragment_registers(uint32_t elements, PtxType type) {
-    uint32_t bits = type_bits(type);
-    return elements * bits / 32 / (bits == 64 ? 64 : 32);
-}
-
-static PtxType fragment_register(PtxType type) {
-    switch (type) {
-    case TYPE_f32: case TYPE_f64: case TYPE_s32: return type;
-    default: return TYPE_b32;
-    }
-}
-
-void shape_mma(Decoder *d) {
-    const Form *f = &d->form;
-    if (f->type_count != 4 || !f->k) {
-        decode_error(d, NULL, "`%s` is not a known mma", d->statement->opcode);
-        return;
-    }
-    PtxType td = type_at(d, 0), ta = type_at(d, 1), tb = type_at(d, 2), tc = type_at(d, 3);
-    uint32_t m = f->m, n = f->n, k = f->k;
-    vector_of(d, fragment_register(td), fragment_registers(m * n, td), true);
-    vector_of(d, fragment_register(ta), fragment_registers(m * k, ta), false);
-    vector_of(d, fragment_register(tb), fragment_registers(k * n, tb), false);
-    vector_of(d, fragment_register(tc), fragment_registers(m * n, tc), false);
-    end(d);
-}
-
-/* wgmma: accumulators first, then the descriptors or A's registers, then scale-d. imm holds the
- * literal flags: bit 0 negates A, 1 negates B, 2 A transposed, 3 B transposed, 4: A in registers,
- * 5: scale-d given (last ref). */
-void shape_wgmma(Decoder *d) {
-    const Form *f = &d->form;
-    PtxType td = type_at(d, 0), ta = type_at(d, 1);
-    if (f->type_count != 3 || f->m != 64 || !f->n || f->n > 256 || f->n % 8) {
-        decode_error(d, NULL, "`%s` is not a known wgmma", d->statement->opcode);
-        return;
-    }
-    uint32_t count = 64u * f->n * type_bits(td) / 32 / 128;
-    d->inst.flags |= INST_WGMMA;
-    vector_of(d, fragment_register(td), count, true);
-    if (d->operand && d->operand->kind == OPERAND_VECTOR) {
-        d->inst.imm |= 16;
-        vector_of(d, TYPE_b32, 4, false);
-    } else {
-        source(d, TYPE_b64);
-    }
-    source(d, TYPE_b64);
-    if (d->operand) {
-        predicate(d, 8);
-    } else {
-        push(d, literal(d->module, UINT32_MAX, 32));
-    }
-    bool half = type_bits(ta) == 16;
-    for (int i = 0; d->operand && i < 2; i++) {
-        uint64_t scale = constant(d);
-        if (scale != 1 && scale != UINT64_MAX)
-            decode_error(d, NULL, "imm-scale is 1 or -1");
-        if (scale != 1) d->inst.imm |= (uint64_t)1 << i;
-    }
-    for (int i = d->inst.imm & 16 ? 1 : 0; half && d->operand && i < 2; i++)
-        if (constant(d) & 1) d->inst.imm |= (uint64_t)4 << i;
-    end(d);
-}
-
-/* ---- shapes: async copies ------------------------------------------------------------------------ */
-
-void shape_cp_async(Decoder *d) { /* [dst], [src], size[, src-size | ignore][, hint] */
-    address(d);
-    address(d);
-    d->inst.imm = constant(d);
-    if (d->operand && (!form_has(&d->form, F(hint)) || d->operand->next))
-        source(d, TYPE_u32);
-    else
-        push(d, literal(d->module, d->inst.imm, 32));
-    hint(d);
-    end(d);
-}
-
-void shape_mbar_value(Decoder *d) {
-    address(d);
-    source(d, TYPE_u32);
-    end(d);
-}
-
-void shape_mbar_arrive(Decoder *d) { /* state | _, [a][, count | tx[, count]] */
-    const PtxOperand *o = take(d);
-    push(d, destination_of(d, o, 64, false));
-    address(d);
-    bool tx = d->form.op == OP_mbar_arrive_tx || d->form.op == OP_mbar_drop_tx;
-    optional_source(d, TYPE_u32, tx ? 0 : 1);
-    end(d);
-}
-
-void shape_mbar_wait(Decoder *d) { /* p, [a], state | parity[, time hint] */
-    destination(d, TYPE_pred);
-    address(d);
-    source(d, form_has(&d->form, F(parity)) ? TYPE_u32 : TYPE_b64);
-    if (d->operand) source(d, TYPE_u32);
-    end(d);
-}
-
-void shape_pending(Decoder *d) {
-    destination(d, TYPE_u32);
-    source(d, TYPE_b64);
-    end(d);
-}
-
-void shape_bulk(Decoder *d) { /* [dst], [src], size[, [mbar]][, mask][, hint] */
-    address(d);
-    address(d);
-    source(d, TYPE_u32);
-    if (form_has(&d->form, F(complete_tx))) address(d);
-    if (form_has(&d->form, F(multicast)))
-        source(d, TYPE_b16);
-    else
-        push(d, literal(d->module, 0, 32));
-    hint(d);
-    end(d);
-}
-
-/* [dst], [map, {coordinates}], [mbar][, mask][, hint] or [map, {coordinates}], [src][, hint].
- * Refs: coordinates, then the multicast mask; addresses: shared, map[, mbar]. */
-void shape_tensor(Decoder *d) {
-    uint32_t rank = d->form.word[CATEGORY_DIMENSIONS] - WORD_d1 + 1u;
-    if (!d->form.word[CATEGORY_DIMENSIONS]) {
-        decode_error(d, NULL, "`%s` needs a dimension", d->statement->opcode);
-        return;
-    }
-    bool load = form_space(&d->form, 0) != SPACE_GLOBAL;
-    for (int i = 0; i < 2; i++) {
-        bool map = (i == 1) == load;
-        const PtxOperand *o = d->operand;
-        address(d);
-        if (!map) continue;
-        const PtxOperand *c = o && o->items ? o->items->next : NULL;
-        uint32_t count = 0;
-        d->addresses.data[d->addresses.length - 1].space = SPACE_GENERIC;
-        for (const PtxOperand *x = c && c->kind == OPERAND_VECTOR ? c->items : c; x;
-             x = c->kind == OPERAND_VECTOR ? x->next : NULL, count++)
-            push(d, source_of(d, x, TYPE_s32, false));
-        if (count != rank) decode_error(d, o, "%u coordinates are needed here", rank);
-    }
-    if (!load) { /* store: map came first */
-        Address map = d->addresses.data[0];
-        d->addresses.data[0] = d->addresses.data[1];
-        d->addresses.data[1] = map;
-        d->addresses.data[0].space = SPACE_SHARED;
-    } else {
-        address(d);
-        d->addresses.data[2].space = SPACE_CLUSTER;
-    }
-    if (form_has(&d->form, F(multicast)))
-        source(d, TYPE_b16);
-    else
-        push(d, literal(d->module, 0, 32));
-    hint(d);
-    end(d);
-}
-
-void shape_prefetch(Decoder *d) {
-    d->operand = NULL;
-    end(d);
-}
-
-void shape_st_async(Decoder *d) { /* [dst], value(s), [mbar] */
-    address(d);
-    vector_of(d, type_at(d, 0), form_vector(&d->form), false);
-    address(d);
-    d->addresses.data[1].space = SPACE_CLUSTER;
     end(d);
 }

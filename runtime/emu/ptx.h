@@ -64,11 +64,17 @@ typedef struct PtxTypeInfo {
 extern const PtxTypeInfo ptx_types[TYPE_COUNT];
 
 typedef enum PtxSpace {
-    SPACE_GENERIC, SPACE_REG, SPACE_GLOBAL, SPACE_CONST, SPACE_SHARED, SPACE_CLUSTER, SPACE_LOCAL,
+    SPACE_GENERIC,
+    SPACE_REG,
+    SPACE_GLOBAL,
+    SPACE_CONST,
+    SPACE_SHARED,
+    SPACE_CLUSTER,
+    SPACE_LOCAL,
     SPACE_PARAM
 } PtxSpace;
 
-/* ---- operands --------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 typedef enum PtxOperandKind {
     OPERAND_NAME,    /* name[.selector][+bits] */
@@ -81,13 +87,13 @@ typedef enum PtxOperandKind {
 
 typedef struct PtxOperand {
     PtxOperandKind kind;
-    bool negated;            /* !p */
-    uint8_t width;           /* of a float literal */
-    char selector;           /* x y z w, or 0 */
+    bool negated;  /* !p */
+    uint8_t width; /* of a float literal */
+    char selector; /* x y z w, or 0 */
     const char *name;
-    uint64_t bits;           /* value, or offset added to a name */
+    uint64_t bits;                          /* value, or offset added to a name */
     struct PtxOperand *items, *next, *last; /* last: of the list that this one begins */
-    struct PtxOperand *pair; /* d|p */
+    struct PtxOperand *pair;                /* d|p */
     uint32_t line;
     uint16_t column;
 } PtxOperand;
@@ -104,7 +110,7 @@ typedef struct PtxStatement {
     uint16_t column;
 } PtxStatement;
 
-/* ---- symbols ---------------------------------------------------------------------------- */
+/* ---- symbols --------------------------------------------------------------------------------- */
 
 typedef struct PtxInitial {
     uint64_t bits;
@@ -130,18 +136,23 @@ typedef struct PtxVariable {
 typedef struct PtxFunction PtxFunction;
 
 typedef enum PtxSymbolKind {
-    SYMBOL_REGISTER, SYMBOL_REGISTERS, SYMBOL_VARIABLE, SYMBOL_LABEL, SYMBOL_FUNCTION,
-    SYMBOL_TARGETS, SYMBOL_PROTOTYPE
+    SYMBOL_REGISTER,
+    SYMBOL_REGISTERS,
+    SYMBOL_VARIABLE,
+    SYMBOL_LABEL,
+    SYMBOL_FUNCTION,
+    SYMBOL_TARGETS,
+    SYMBOL_PROTOTYPE
 } PtxSymbolKind;
 
 typedef struct PtxSymbol {
     PtxSymbolKind kind;
     const char *name;
     uint32_t scope;
-    PtxType type;     /* registers */
-    uint32_t vector;  /* registers */
-    uint32_t count;   /* SYMBOL_REGISTERS: name0 .. name(count-1) */
-    uint32_t index;   /* label: statement number; the loader keeps register numbers here */
+    PtxType type;    /* registers */
+    uint32_t vector; /* registers */
+    uint32_t count;  /* SYMBOL_REGISTERS: name0 .. name(count-1) */
+    uint32_t index;  /* label: statement number; the loader keeps register numbers here */
     PtxVariable *variable;
     PtxFunction *function;
     PtxOperand *targets;
@@ -167,6 +178,7 @@ typedef struct PtxModule {
     Arena *arena;
     Diagnostics *diagnostics;
     uint32_t source;
+    const char *path;
     Names names;
     uint32_t target;
     VEC(PtxFunction *) functions;

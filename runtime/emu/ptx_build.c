@@ -29,7 +29,7 @@ void ptx_error(PtxModule *module, uint32_t line, uint32_t column, const char *fo
     diag_error(module->diagnostics, at, "%s", message);
 }
 
-/* ---- symbols ---------------------------------------------------------------------------- */
+/* ---- symbols --------------------------------------------------------------------------------- */
 
 static uint32_t symbol_slot(const PtxModule *module, uint32_t scope, const char *name) {
     uint64_t key = ((uint64_t)(uintptr_t)name >> 3) * 0x9e3779b97f4a7c15u + scope * 0x85ebca6bu;
@@ -96,7 +96,7 @@ static uint32_t new_scope(PtxModule *module, uint32_t parent) {
     return module->scope_parents.length - 1;
 }
 
-/* ---- operands --------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 PtxOperand *build_operand(PtxParse *p, PtxOperandKind kind, uint32_t line, uint32_t column) {
     PtxOperand *operand = arena_new(p->arena, PtxOperand);
@@ -159,7 +159,7 @@ PtxOperand *build_unary(PtxParse *p, char op, PtxOperand *a) {
     return a;
 }
 
-/* ---- declarations ----------------------------------------------------------------------- */
+/* ---- declarations ---------------------------------------------------------------------------- */
 
 void build_begin_declaration(PtxParse *p, PtxSpace space) {
     p->declaration = (PtxDeclaration){.space = space, .vector = 1, .is_extern = p->link_extern};
@@ -196,8 +196,8 @@ void build_register(PtxParse *p, const char *name, uint64_t count, bool range, u
         ptx_error(p->module, line, 1, "%llu registers are too many", (unsigned long long)count);
         count = 1;
     }
-    PtxSymbol *symbol = ptx_declare(p->module, range ? SYMBOL_REGISTERS : SYMBOL_REGISTER,
-                                    p->scope, name, line);
+    PtxSymbol *symbol =
+        ptx_declare(p->module, range ? SYMBOL_REGISTERS : SYMBOL_REGISTER, p->scope, name, line);
     symbol->type = d->type;
     symbol->vector = d->vector;
     symbol->count = (uint32_t)count;
@@ -221,9 +221,14 @@ PtxVariable *build_variable(PtxParse *p, const char *name, uint64_t elements, bo
         elements = 1;
     }
     PtxVariable *v = arena_new(p->arena, PtxVariable);
-    *v = (PtxVariable){.name = name, .space = d->space, .type = d->type, .vector = d->vector,
-                       .size = element * elements, .is_extern = d->is_extern,
-                       .is_pointer = d->is_pointer, .line = line,
+    *v = (PtxVariable){.name = name,
+                       .space = d->space,
+                       .type = d->type,
+                       .vector = d->vector,
+                       .size = element * elements,
+                       .is_extern = d->is_extern,
+                       .is_pointer = d->is_pointer,
+                       .line = line,
                        .align = d->align ? d->align : (uint32_t)element};
     if (v->align & (v->align - 1)) {
         ptx_error(p->module, line, 1, ".align takes a power of two");
@@ -255,7 +260,7 @@ void build_parameter(PtxParse *p, PtxVariable *variable) {
     }
 }
 
-/* ---- functions -------------------------------------------------------------------------- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 void build_begin_function(PtxParse *p, const char *name, bool entry, uint32_t line) {
     PtxModule *module = p->module;
@@ -288,9 +293,10 @@ static void copy_numbers(uint32_t to[3], PtxNumbers numbers) {
 }
 
 void build_directive(PtxParse *p, const char *word, PtxNumbers numbers, uint32_t line) {
-    static const char *const ignored[] = {".minnctapersm", ".maxnctapersm", ".explicitcluster",
-                                          ".maxclusterrank", ".unified", ".abi_preserve",
-                                          ".abi_preserve_control", ".blocksareclusters", ".align"};
+    static const char *const ignored[] = {
+        ".minnctapersm",         ".maxnctapersm",      ".explicitcluster",
+        ".maxclusterrank",       ".unified",           ".abi_preserve",
+        ".abi_preserve_control", ".blocksareclusters", ".align"};
     PtxFunction *f = p->function;
     if (!f) return;
     if (!strcmp(word, ".maxntid")) {
@@ -313,8 +319,7 @@ void build_directive(PtxParse *p, const char *word, PtxNumbers numbers, uint32_t
 void build_end_function(PtxParse *p, bool defined) {
     PtxFunction *f = p->function;
     if (!f) return;
-    if (defined && f->defined)
-        ptx_error(p->module, f->line, 1, "`%s` is defined twice", f->name);
+    if (defined && f->defined) ptx_error(p->module, f->line, 1, "`%s` is defined twice", f->name);
     f->defined = defined;
     PtxSymbol *symbol = ptx_lookup(p->module, 0, f->name);
     if (symbol && symbol->kind == SYMBOL_FUNCTION) {
@@ -344,8 +349,12 @@ PtxStatement *build_statement(PtxParse *p, const char *opcode, PtxOperand *opera
                               uint32_t column) {
     PtxFunction *f = p->function;
     if (!f) return NULL;
-    PtxStatement s = {.kind = STATEMENT_INSTRUCTION, .opcode = opcode, .operands = operands,
-                      .scope = p->scope, .line = line, .loc = p->loc,
+    PtxStatement s = {.kind = STATEMENT_INSTRUCTION,
+                      .opcode = opcode,
+                      .operands = operands,
+                      .scope = p->scope,
+                      .line = line,
+                      .loc = p->loc,
                       .column = (uint16_t)(column > 65535 ? 65535 : column)};
     vec_push(p->arena, &f->statements, s);
     return &f->statements.data[f->statements.length - 1];
@@ -380,8 +389,7 @@ void build_file(PtxParse *p, uint64_t number, const char *path) {
 }
 
 void build_target(PtxParse *p, const char *word, uint32_t line) {
-    if (!strncmp(word, "sm_", 3))
-        p->module->target = (uint32_t)atoi(word + 3);
+    if (!strncmp(word, "sm_", 3)) p->module->target = (uint32_t)atoi(word + 3);
     if (p->module->target < 50 || p->module->target > 999)
         ptx_error(p->module, line, 1, "unknown target `%s`", word);
 }
@@ -392,6 +400,8 @@ PtxModule *ptx_parse(Arena *arena, Diagnostics *diagnostics, uint32_t source) {
     module->diagnostics = diagnostics;
     module->source = source;
     module->names.arena = arena;
+    module->path = diagnostics->sources->list.data[source].path;
+    if (!module->path) module->path = "ptx";
     vec_push(arena, &module->locs, (PtxLoc){0});
     vec_push(arena, &module->scope_parents, 0u);
     symbols_reserve(module);
