@@ -33,6 +33,12 @@ Val builtin_block_type(Lower *l, Call *c) {
 
 /* tl.tensor, tl.dtype: only meant for isinstance. */
 Val builtin_type_name(Lower *l, Call *c) {
+    Val name = c->rest_count == 1 ? c->rest[0] : val_none();
+    if (c->builtin->code == 1 && name.kind == VAL_STRING) { /* tl.dtype("fp16") */
+        DType d = dtype_from_name(name.string, name.count);
+        if (d != DT_NONE) return val_dtype(l, d);
+        return fail(l, c->span, "'%.40s' is not the name of a type", name.string);
+    }
     return fail(l, c->span, "`%s` cannot be called in a kernel", c->builtin->name);
 }
 
@@ -297,6 +303,19 @@ Val builtin_tuple(Lower *l, Call *c) {
         return items[0];
     }
     return val_tuple(items, count);
+}
+
+Val builtin_aggregate_replace(Lower *l, Call *c) {
+    Val v = c->arguments[0];
+    if (v.kind != VAL_TUPLE || !v.named)
+        return fail(l, c->spans[0], "%s has no fields", describe(l, v));
+    for (uint32_t i = 0; i < c->keyword_count; i++) {
+        Val changed = tuple_with_field(l, v, c->keyword_names[i], c->keyword_values[i]);
+        if (changed.kind == VAL_ERROR)
+            return fail(l, c->span, "`%s` has no field `%s`", v.named->name, c->keyword_names[i]);
+        v = changed;
+    }
+    return v;
 }
 
 Val builtin_dict(Lower *l, Call *c) {

@@ -34,6 +34,7 @@ enum { CLASS_NAN, CLASS_INF, CLASS_FINITE, CLASS_NEGATIVE };
 
 Val builtin_abs(Lower *l, Call *c);
 Val builtin_advance(Lower *l, Call *c);
+Val builtin_aggregate_replace(Lower *l, Call *c);
 Val builtin_all_any(Lower *l, Call *c);
 Val builtin_arange(Lower *l, Call *c);
 Val builtin_assert(Lower *l, Call *c);

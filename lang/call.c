@@ -134,6 +134,9 @@ static bool bind_builtin(Lower *l, Call *c, const BuiltinParameter *parameters,
                (parameters[i].is_rest || strncmp(parameters[i].name, name, parameters[i].length) ||
                 name[parameters[i].length]))
             i++;
+        bool internal = strcmp(name, "_semantic") == 0 || strcmp(name, "_builder") == 0 ||
+                        strcmp(name, "_generator") == 0;
+        if (i == c->count && internal) continue; /* Triton's own plumbing, seen in old kernels */
         if (i == c->count && any_keyword) {
             vec_push(l->arena, &other_names, name);
             vec_push(l->arena, &other_values, a->keywords.data[k]);
@@ -308,7 +311,8 @@ static bool too_deep(Lower *l, const Function *f, Span span) {
     return true;
 }
 
-static Val inline_function(Lower *l, const Function *f, const Arguments *a, Span span) {
+/* The value of a call. `self`, if not NULL, gets what the first parameter ends as. */
+static Val inline_call(Lower *l, const Function *f, const Arguments *a, Span span, Val *self) {
     if (too_deep(l, f, span)) return val_error();
     Scope *scope = arena_new(l->arena, Scope);
     scope->outer = f->closure;
@@ -328,10 +332,15 @@ static Val inline_function(Lower *l, const Function *f, const Arguments *a, Span
         lower_body(l, f->node->body);
     l->call_depth--;
     l->frame = outer;
+    if (self) *self = scope_find(frame.scope, f->node->parameters->name)->value;
     Val result = frame.result;
     if (result.kind == VAL_NONE && l->gave_up) result = val_error();
     result.span = span;
     return result;
+}
+
+static Val inline_function(Lower *l, const Function *f, const Arguments *a, Span span) {
+    return inline_call(l, f, a, span, NULL);
 }
 
 Val call_function(Lower *l, const Function *function, const Val *positional,
@@ -347,8 +356,38 @@ Val call_function(Lower *l, const Function *function, const Val *positional,
 /* ---- any call
  * ------------------------------------------------------------------------------------------ */
 
+/* The arguments of a method: the object, then those of the call. */
+static Arguments with_self(Lower *l, Val self, const Arguments *a, Span span) {
+    Arguments all = {.keywords = {0}};
+    push_positional(l, &all, self, span);
+    for (uint32_t i = 0; i < a->positional.length; i++)
+        push_positional(l, &all, a->positional.data[i], a->positional_spans.data[i]);
+    for (uint32_t i = 0; i < a->keywords.length; i++)
+        push_keyword(l, &all, a->names.data[i], a->name_spans.data[i], a->keywords.data[i],
+                     a->keyword_spans.data[i]);
+    return all;
+}
+
 static Val make_named_tuple(Lower *l, const Class *c, const Arguments *a, Span span) {
-    Val *items = arena_array(l->arena, Val, c->field_count + 1);
+    if (!c->is_tuple) {
+        if (l->checking) return val_unknown();
+        fail(l, span, "`%s` is a class of the host: a kernel cannot make objects of it", c->name);
+        note(l, c->node->span, "a class with the base NamedTuple can be used");
+        return val_error();
+    }
+    Val *items = arena_array(l->arena, Val, c->field_count + 1), init;
+    bool takes_self;
+    if (class_method(l, c, "__init__", &init, &takes_self)) {
+        if (!takes_self || !init.function->node->parameters ||
+            !init.function->node->parameters->name)
+            return fail(l, span, "`__init__` of `%s` has no parameter for the object", c->name);
+        Val self = val_tuple(items, c->field_count);
+        for (uint32_t i = 0; i < c->field_count; i++) items[i] = val_none();
+        self.named = c;
+        Arguments all = with_self(l, self, a, span);
+        Val done = inline_call(l, init.function, &all, span, &self);
+        return val_is_silent(done) ? done : self;
+    }
     if (a->positional.length > c->field_count)
         return fail(l, span, "`%s` has %u fields, %u values are given", c->name, c->field_count,
                     a->positional.length);
@@ -380,14 +419,8 @@ static Val dispatch(Lower *l, Val callee, Arguments *a, const Node *node, Span s
     case VAL_BUILTIN: return call_builtin(l, callee, a, node, span);
     case VAL_FUNCTION:
         if (callee.self) {
-            Arguments with_self = {.keywords = {0}};
-            push_positional(l, &with_self, *callee.self, span);
-            for (uint32_t i = 0; i < a->positional.length; i++)
-                push_positional(l, &with_self, a->positional.data[i], a->positional_spans.data[i]);
-            for (uint32_t i = 0; i < a->keywords.length; i++)
-                push_keyword(l, &with_self, a->names.data[i], a->name_spans.data[i],
-                             a->keywords.data[i], a->keyword_spans.data[i]);
-            return inline_function(l, callee.function, &with_self, span);
+            Arguments all = with_self(l, *callee.self, a, span);
+            return inline_function(l, callee.function, &all, span);
         }
         return inline_function(l, callee.function, a, span);
     case VAL_CLASS: return make_named_tuple(l, callee.klass, a, span);

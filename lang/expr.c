@@ -67,29 +67,15 @@ static Val dtype_attribute(Lower *l, Val of, const char *name, const Node *node)
     return fail(l, node->op_span, "a type has no attribute `%s`", name);
 }
 
-static Val class_attribute(Lower *l, const Class *c, const char *name, const Node *node) {
-    for (const Node *s = c->node->body; s; s = s->next) {
-        bool assigned = s->kind == NODE_ASSIGN || s->kind == NODE_ANNOTATED;
-        const Node *target = assigned ? (s->items ? s->items : s->left) : NULL;
-        if (!target || target->kind != NODE_NAME || target->name != name || !s->right) continue;
-        Function *f = arena_new(l->arena, Function);
-        *f = (Function){.name = c->name, .file = c->file};
-        Frame frame = {.function = f, .scope = arena_new(l->arena, Scope), .up = l->frame};
-        frame.site = l->frame->site;
-        l->frame = &frame;
-        Val v = lower_expression(l, s->right);
-        l->frame = frame.up;
-        return v;
-    }
-    return fail(l, node->op_span, "class `%s` has no constant `%s`", c->name, name);
-}
-
 static Val tuple_attribute(Lower *l, Val of, const char *name, const Node *node) {
     for (uint32_t i = 0; of.named && i < of.named->field_count && i < of.count; i++)
         if (of.named->fields[i] == name) return of.items[i];
+    Val method;
+    bool takes_self;
+    if (of.named && class_method(l, of.named, name, &method, &takes_self))
+        return takes_self ? bound(l, method, of) : method;
     if (strcmp(name, "value") == 0) return of;
-    const Builtin *b = builtin_find("tuple", name);
-    if (b) return bound(l, (Val){.kind = VAL_BUILTIN, .builtin = b}, of);
+    if (of.named) return fail(l, node->op_span, "`%s` has no field `%s`", of.named->name, name);
     return fail(l, node->op_span, "a tuple has no attribute `%s`", name);
 }
 
@@ -575,7 +561,7 @@ static Val lower_fstring(Lower *l, const Node *node) {
             continue;
         }
         Val v = lower_expression(l, n->left);
-        if (v.kind == VAL_ERROR) return v;
+        if (val_is_silent(v)) return v;
         konst_print(l, v, &text);
     }
     return val_string(text.data, text.length);

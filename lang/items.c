@@ -196,7 +196,8 @@ static Node *read_function(Reader *r, const Token *decorators, const Token *firs
 }
 
 /* A class: its head, and of its body the functions and assignments that parse. */
-static void read_class(Reader *r, const Token *first, const Token *last, const View *view) {
+static void read_class(Reader *r, const Token *decorators, const Token *first, const Token *last,
+                       const View *view) {
     const Token *head_end = find_outside(first, last, ':');
     const Token *name = first + 1 < last && first[1].kind == T_NAME ? first + 1 : NULL;
     if (head_end == last || !name) return;
@@ -205,6 +206,7 @@ static void read_class(Reader *r, const Token *first, const Token *last, const V
     if (!view->jit_only) {
         item = add_item(r, ITEM_CLASS, name, token_span(&r->parser, name), view);
         node = parse_quietly(r, T_START_CLASS, first, head_end + 1, &item->error);
+        if (node) node->decorators = read_decorators(r, decorators, first);
     }
     View inner = {.conditional = view->conditional, .nested = true, .jit_only = view->jit_only};
     NodeList body = {0};
@@ -215,15 +217,16 @@ static void read_class(Reader *r, const Token *first, const Token *last, const V
         end--;
     }
     while (t < end) {
-        const Token *decorators = t;
+        const Token *above = t;
         bool jit = false;
         for (; t < end && t->kind == '@'; t = line_end(t, end)) jit |= is_jit(r, t + 1, end);
         const Token *after = block_end(line_end(t, end), end);
         Node *member = NULL;
         if (t < end && t->kind == T_DEF)
-            member = read_function(r, decorators, t, after, jit, &inner);
+            member = read_function(r, above, t, after, jit, &inner);
         else if (t < end && t->kind == T_CLASS)
-            read_class(r, t, after, &(View){.conditional = true, .nested = true, .jit_only = true});
+            read_class(r, above, t, after,
+                       &(View){.conditional = true, .nested = true, .jit_only = true});
         else if (t < end && !view->jit_only && find_outside(t, after, '=') + 1 < after)
             member = parse_quietly(r, T_START_STATEMENTS, t, after, NULL);
         else if (t < end && !view->jit_only && find_outside(t, after, ':') + 1 < after)
@@ -272,7 +275,7 @@ static void read_statements(Reader *r, const Token *t, const Token *end, const V
         const Token *after = block_end(line_end(t, end), end);
         switch (t->kind) {
         case T_DEF: read_function(r, decorators, t, after, jit != NULL, view); break;
-        case T_CLASS: read_class(r, t, after, view); break;
+        case T_CLASS: read_class(r, decorators, t, after, view); break;
         case T_IF:
         case T_ELIF:
         case T_ELSE:

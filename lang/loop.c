@@ -16,7 +16,7 @@ static void add_name(Lower *l, NameList *names, const char *name) {
 
 static void target_names(Lower *l, const Node *t, NameList *names) {
     if (t->kind == NODE_NAME) add_name(l, names, t->name);
-    if (t->kind == NODE_STARRED) target_names(l, t->left, names);
+    if (t->kind == NODE_STARRED || t->kind == NODE_SUBSCRIPT) target_names(l, t->left, names);
     if (t->kind == NODE_TUPLE || t->kind == NODE_LIST)
         for (const Node *i = t->items; i; i = i->next) target_names(l, i, names);
 }

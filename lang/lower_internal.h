@@ -85,6 +85,8 @@ typedef struct Class {
     FileScope *file;
     uint32_t field_count;
     const char **fields;
+    bool is_tuple; /* NamedTuple, dataclass, aggregate: its objects are tuples of the fields */
+    const struct Class *base;
 } Class;
 
 struct Val {
@@ -227,6 +229,14 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
  * module. */
 Val module_attribute(Lower *l, Val module, const char *name, Span span);
 const Item *file_item(const File *file, const char *name);
+
+/* ---- class.c ----------------------------------------------------------------------------------- */
+
+Val class_val(Lower *l, FileScope *file, const Node *node);
+Val class_attribute(Lower *l, const Class *c, const char *name, const Node *node);
+/* Method `name`, not yet bound to an object. */
+bool class_method(Lower *l, const Class *c, const char *name, Val *method, bool *takes_self);
+Val tuple_with_field(Lower *l, Val tuple, const char *name, Val value); /* a changed copy */
 
 /* ---- host_module.c ------------------------------------------------------------------------- */
 

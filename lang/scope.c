@@ -161,21 +161,6 @@ static Val import_value(Lower *l, FileScope *from, const Node *import, const cha
     return val_error();
 }
 
-/* Names of a class body: constants, and the fields of a named tuple. */
-static Val class_val(Lower *l, FileScope *file, const Node *node) {
-    Class *c = arena_new(l->arena, Class);
-    c->name = node->name;
-    c->node = node;
-    c->file = file;
-    for (const Node *s = node->body; s; s = s->next)
-        if (s->kind == NODE_ANNOTATED && s->left->kind == NODE_NAME) c->field_count++;
-    c->fields = arena_array(l->arena, const char *, c->field_count + 1);
-    uint32_t i = 0;
-    for (const Node *s = node->body; s; s = s->next)
-        if (s->kind == NODE_ANNOTATED && s->left->kind == NODE_NAME) c->fields[i++] = s->left->name;
-    return (Val){.kind = VAL_CLASS, .klass = c};
-}
-
 /* Evaluates an expression at the top level of a file. */
 static Val evaluate_at_top(Lower *l, FileScope *file, const Node *expression) {
     Function *top = arena_new(l->arena, Function);
@@ -302,11 +287,20 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
 /* ---- modules -------------------------------------------------------------------------------- */
 
 static bool is_submodule(const char *module, const char *name) {
-    static const char *const known[] = {
-        "triton.language",          "triton.language.math",     "triton.language.core",
-        "triton.language.extra",    "triton.language.standard", "triton.language.libdevice",
-        "triton.language.random",   "triton.runtime",           "triton.tools",
-        "triton.language.semantic", "triton.backends",          "triton.testing"};
+    static const char *const known[] = {"triton.language",
+                                        "triton.language.math",
+                                        "triton.language.core",
+                                        "triton.language.extra",
+                                        "triton.language.standard",
+                                        "triton.language.libdevice",
+                                        "triton.language.random",
+                                        "triton.runtime",
+                                        "triton.tools",
+                                        "triton.language.semantic",
+                                        "triton.backends",
+                                        "triton.testing",
+                                        "triton.tools.ragged_tma",
+                                        "triton.language.target_info"};
     size_t n = strlen(module);
     if (strncmp(module, "triton.language.extra", 21) == 0) return true;
     for (uint32_t i = 0; i < ARRAY_LENGTH(known); i++)

@@ -58,6 +58,53 @@ static void assign_tuple(Lower *l, const Node *target, Val value, const Node *st
     }
 }
 
+/* self.field = value, in a constructor. */
+static void assign_field(Lower *l, const Node *target, Val value) {
+    Binding *b =
+        target->left->kind == NODE_NAME ? scope_find(l->frame->scope, target->left->name) : NULL;
+    if (b && val_is_silent(b->value)) return;
+    if (!b || b->value.kind != VAL_TUPLE || !b->value.named) {
+        fail(l, target->span, "this cannot be assigned to");
+        return;
+    }
+    const char *name = l->frame->function->name;
+    if (strcmp(name ? name : "", "__init__") != 0) {
+        fail(l, target->span, "the fields of a `%s` cannot be changed", b->value.named->name);
+        note(l, target->span, "make a new one with the values it shall have");
+        return;
+    }
+    Val changed = tuple_with_field(l, b->value, target->name, value);
+    if (changed.kind == VAL_ERROR)
+        fail(l, target->op_span, "`%s` has no field `%s`", b->value.named->name, target->name);
+    else
+        b->value = changed;
+}
+
+/* t[i] = value for a tuple in a variable: a new tuple. */
+static bool assign_item(Lower *l, const Node *target, Val value) {
+    Binding *b =
+        target->left->kind == NODE_NAME ? scope_find(l->frame->scope, target->left->name) : NULL;
+    if (!b || b->value.kind != VAL_TUPLE) return b && val_is_silent(b->value);
+    Val index = lower_expression(l, target->right);
+    if (val_is_silent(index)) return true;
+    if (!val_is_integer(index)) {
+        not_constant(l, index, target->right->span, "an index into a tuple");
+        return true;
+    }
+    Val tuple = b->value;
+    Wide i = index.integer < 0 ? index.integer + tuple.count : index.integer;
+    if (i < 0 || i >= tuple.count) {
+        fail(l, target->right->span, "index %s is outside a tuple of %u items",
+             wide_string(l->arena, index.integer), tuple.count);
+        return true;
+    }
+    Val *items = arena_array(l->arena, Val, tuple.count);
+    memcpy(items, tuple.items, tuple.count * sizeof *items);
+    items[(uint32_t)i] = as_variable(l, value, target->span);
+    b->value.items = items;
+    return true;
+}
+
 void lower_assign(Lower *l, const Node *target, Val value, const Node *statement) {
     bool variable = statement->kind == NODE_ASSIGN || statement->kind == NODE_AUGMENTED ||
                     statement->kind == NODE_NAMED || statement->kind == NODE_ANNOTATED;
@@ -70,9 +117,11 @@ void lower_assign(Lower *l, const Node *target, Val value, const Node *statement
     case NODE_TUPLE:
     case NODE_LIST: assign_tuple(l, target, value, statement); return;
     case NODE_SUBSCRIPT:
+        if (assign_item(l, target, value)) return;
         fail(l, target->span, "an element of a block cannot be assigned");
         note(l, target->span, "write to memory with tl.store, or build a new block with tl.where");
         return;
+    case NODE_ATTRIBUTE: assign_field(l, target, value); return;
     default: fail(l, target->span, "this cannot be assigned to"); return;
     }
 }
