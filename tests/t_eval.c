@@ -43,7 +43,7 @@ static Wide expected(OpCode op, DType d, uint64_t x, uint64_t y) {
     switch (op) {
     case OP_add: return a + b;
     case OP_sub: return a - b;
-    case OP_mul: return a * b;
+    case OP_mul: return (Wide)((UWide)a * (UWide)b);
     case OP_div: return b == 0 ? -1 : a / b;
     case OP_rem: return b == 0 ? a : a % b;
     case OP_mulhi:
