@@ -4,6 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void free_context(tkc_context *context) {
+    free(context->cache_folder);
+    free(context->cuda_library);
+    free(context->cuda);
+    free(context);
+}
+
 tkc_status tkc_context_create(const tkc_context_options *options, tkc_context **context) {
     if (!context) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_context_create: `context` is NULL.");
     *context = NULL;
@@ -13,8 +20,18 @@ tkc_status tkc_context_create(const tkc_context_options *options, tkc_context **
     tkc_context *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
     made->options = taken;
+    made->cache_folder = rt_copy_string(taken.cache_folder);
+    made->cuda_library = rt_copy_string(taken.cuda_library);
+    if ((taken.cache_folder && !made->cache_folder) ||
+        (taken.cuda_library && !made->cuda_library)) {
+        free_context(made);
+        return rt_fail_memory();
+    }
+    made->options.cache_folder = made->options.cuda_library = NULL; /* not ours to keep */
     atomic_init(&made->references, 1);
+    atomic_init(&made->cache_growth, UINT64_MAX / 2); /* the first one looks */
     pthread_mutex_init(&made->callbacks, NULL);
+    pthread_mutex_init(&made->setup, NULL);
     *context = made;
     return TKC_OK;
 }
@@ -27,7 +44,8 @@ tkc_context *rt_context_keep(tkc_context *context) {
 void rt_context_release(tkc_context *context) {
     if (atomic_fetch_sub(&context->references, 1) > 1) return;
     pthread_mutex_destroy(&context->callbacks);
-    free(context);
+    pthread_mutex_destroy(&context->setup);
+    free_context(context);
 }
 
 void tkc_context_destroy(tkc_context *context) {

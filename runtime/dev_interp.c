@@ -26,12 +26,13 @@ typedef struct InterpDevice {
 
 /* ---- the device ----------------------------------------------------------------------------- */
 
-static uint32_t interp_count(void) {
+static uint32_t interp_count(tkc_context *context) {
+    (void)context;
     return 1;
 }
 
-static void interp_describe(uint32_t index, tkc_device_info *info) {
-    (void)index;
+static void interp_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
+    (void)context, (void)index;
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     info->threads = threads > 0 ? (uint32_t)threads : 1;
     snprintf(info->name, sizeof info->name, "interp");
@@ -40,7 +41,9 @@ static void interp_describe(uint32_t index, tkc_device_info *info) {
              info->threads == 1 ? "" : "s");
 }
 
-static tkc_status interp_open(tkc_device *device, const char *selector) {
+static tkc_status interp_open(tkc_device *device, const char *selector,
+                              const tkc_device_options *options) {
+    (void)options;
     if (selector)
         return tkc_fail(TKC_NOT_FOUND,
                         "There is one interpreter, `interp`; `interp:%s` is no "
@@ -220,6 +223,11 @@ static void interp_unload(tkc_device *device, void *loaded) {
 }
 
 static tkc_status interp_load(tkc_device *device, const tkc_kernel *kernel, void **loaded) {
+    if (!kernel->module || kernel->code)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "Kernel `%s` is compiled for `%s`; to run it on `interp`, compile it with "
+                        "that target.",
+                        kernel->name, kernel->target);
     InterpKernel *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
     arena_init(&made->arena, 0);

@@ -1,6 +1,7 @@
 /* device.c: the table of devices; opening and listing them; streams and events.
  *
- * A new kind of device is one file with a DeviceKind and its name in a row here.
+ * A new kind of device is one file with a DeviceKind and its name in a row here. In libtkcrt
+ * (TKC_LAUNCH_ONLY) the devices that need the compiler are missing.
  */
 #include "runtime/device.h"
 
@@ -15,25 +16,32 @@ typedef struct DeviceRow {
     uint32_t preference;    /* "auto" takes the highest that is available; 0: never */
 } DeviceRow;
 
+#ifdef TKC_LAUNCH_ONLY
+#define COMPILING(kind) NULL
+#else
+#define COMPILING(kind) (&(kind))
+#endif
+
 /* clang-format off */
 static const DeviceRow rows[] = {
-    {"interp", "the block IR itself, every access checked", &device_interp, 1},
-    {"cpu",    "native code on all cores",                  NULL,           2},
-    {"cuda",   "PTX through the CUDA driver",               NULL,           3},
-    {"emu",    "the emitted PTX, emulated and checked",     NULL,           0},
+    {"interp", "the block IR itself, every access checked", COMPILING(device_interp), 1},
+    {"cpu",    "native code on all cores",                  NULL,                     2},
+    {"cuda",   "PTX through the CUDA driver",               &device_cuda,             3},
+    {"emu",    "the emitted PTX, emulated and checked",     NULL,                     0},
 };
 /* clang-format on */
 
 /* ---- listing ------------------------------------------------------------------------------- */
 
-static uint32_t row_count(const DeviceRow *row) {
-    return row->kind ? row->kind->count() : 1;
+static uint32_t row_count(tkc_context *context, const DeviceRow *row) {
+    return row->kind ? row->kind->count(context) : 1;
 }
 
-static void describe(const DeviceRow *row, uint32_t index, tkc_device_info *info) {
+static void describe(tkc_context *context, const DeviceRow *row, uint32_t index,
+                     tkc_device_info *info) {
     *info = (tkc_device_info)TKC_DEVICE_INFO_INIT;
     if (row->kind) {
-        row->kind->describe(index, info);
+        row->kind->describe(context, index, info);
     } else {
         snprintf(info->name, sizeof info->name, "%s", row->name);
         snprintf(info->description, sizeof info->description, "%s", row->about);
@@ -45,7 +53,7 @@ static void describe(const DeviceRow *row, uint32_t index, tkc_device_info *info
 uint32_t tkc_device_count(tkc_context *context) {
     uint32_t count = 0;
     if (!context) return 0;
-    for (size_t i = 0; i < RT_LENGTH(rows); i++) count += row_count(&rows[i]);
+    for (size_t i = 0; i < RT_LENGTH(rows); i++) count += row_count(context, &rows[i]);
     return count;
 }
 
@@ -55,13 +63,13 @@ tkc_status tkc_device_describe(tkc_context *context, uint32_t index, tkc_device_
                         context ? "info" : "context");
     uint32_t left = index;
     for (size_t i = 0; i < RT_LENGTH(rows); i++) {
-        uint32_t count = row_count(&rows[i]);
+        uint32_t count = row_count(context, &rows[i]);
         if (left >= count) {
             left -= count;
             continue;
         }
         tkc_device_info found;
-        describe(&rows[i], left, &found);
+        describe(context, &rows[i], left, &found);
         return rt_give_struct(info, &found, sizeof found, "tkc_device_info");
     }
     return tkc_fail(TKC_NOT_FOUND, "tkc_device_describe: there is no device %u; there are %u.",
@@ -77,13 +85,13 @@ static const DeviceRow *find_row(const char *name, size_t length) {
     return NULL;
 }
 
-static const DeviceRow *best_row(void) {
+static const DeviceRow *best_row(tkc_context *context) {
     const DeviceRow *best = NULL;
     for (size_t i = 0; i < RT_LENGTH(rows); i++) {
         const DeviceRow *row = &rows[i];
         if (!row->kind || row->preference <= (best ? best->preference : 0)) continue;
         tkc_device_info info;
-        describe(row, 0, &info);
+        describe(context, row, 0, &info);
         if (info.available) best = row;
     }
     return best;
@@ -99,15 +107,23 @@ static tkc_status fail_unknown(const char *name) {
 }
 
 tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **device) {
+    return tkc_device_open_with(context, name, NULL, device);
+}
+
+tkc_status tkc_device_open_with(tkc_context *context, const char *name,
+                                const tkc_device_options *options, tkc_device **device) {
     if (device) *device = NULL;
     if (!context || !device)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_open: `%s` is NULL.",
                         context ? "device" : "context");
+    tkc_device_options taken = TKC_DEVICE_OPTIONS_INIT;
+    tkc_status status = rt_take_options(&taken, sizeof taken, options, "tkc_device_options");
+    if (status) return status;
     if (!name) name = "auto";
     const char *colon = strchr(name, ':');
     size_t length = colon ? (size_t)(colon - name) : strlen(name);
     bool automatic = strcmp(name, "auto") == 0;
-    const DeviceRow *row = automatic ? best_row() : find_row(name, length);
+    const DeviceRow *row = automatic ? best_row(context) : find_row(name, length);
     if (!row && !automatic) return fail_unknown(name);
     if (!row) return tkc_fail(TKC_NO_DEVICE, "No device is available on this machine.");
     if (!row->kind)
@@ -121,7 +137,7 @@ tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **
     made->kind = row->kind;
     made->context = rt_context_keep(context);
     pthread_mutex_init(&made->graves_lock, NULL);
-    tkc_status status = row->kind->open(made, colon ? colon + 1 : NULL);
+    status = row->kind->open(made, colon ? colon + 1 : NULL, &taken);
     if (status) {
         pthread_mutex_destroy(&made->graves_lock);
         rt_context_release(context);
@@ -183,10 +199,29 @@ tkc_status tkc_stream_create(tkc_device *device, tkc_stream **stream) {
     return TKC_OK;
 }
 
+tkc_status tkc_stream_adopt(tkc_device *device, void *native, tkc_stream **stream) {
+    if (stream) *stream = NULL;
+    if (!device || !stream)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_stream_adopt: `%s` is NULL.",
+                        device ? "stream" : "device");
+    if (!device->kind->stream_create)
+        return tkc_fail(TKC_UNSUPPORTED, "The device `%s` has no native streams to adopt.",
+                        device->name);
+    tkc_stream *made = calloc(1, sizeof *made);
+    if (!made) return rt_fail_memory();
+    *made = (tkc_stream){.device = rt_device_keep(device), .native = native, .adopted = true};
+    *stream = made;
+    return TKC_OK;
+}
+
+void *tkc_stream_native(const tkc_stream *stream) {
+    return stream ? stream->native : NULL;
+}
+
 void tkc_stream_destroy(tkc_stream *stream) {
     if (!stream) return;
     tkc_device *device = stream->device;
-    if (device->kind->stream_destroy) device->kind->stream_destroy(stream);
+    if (device->kind->stream_destroy && !stream->adopted) device->kind->stream_destroy(stream);
     free(stream);
     rt_device_release(device);
 }

@@ -33,7 +33,7 @@ struct tkc_buffer {
     uint64_t address; /* what a kernel gets */
     void *borrowed;   /* the caller's memory, or NULL: the device's own */
     tkc_dtype dtype;
-    uint32_t number; /* interp: which virtual buffer */
+    uint32_t number; /* interp, emu: which virtual buffer */
     tkc_buffer *next_grave;
 };
 enum { BUFFER_LIVE = 0x6c697665, BUFFER_DEAD = 0x64656164 };
@@ -41,6 +41,7 @@ enum { BUFFER_LIVE = 0x6c697665, BUFFER_DEAD = 0x64656164 };
 struct tkc_stream {
     tkc_device *device;
     void *native;
+    bool adopted; /* the caller's */
 };
 
 struct tkc_event {
@@ -69,11 +70,12 @@ typedef struct DeviceLaunch {
 } DeviceLaunch;
 
 struct DeviceKind {
-    uint32_t (*count)(void); /* listings: at least 1, more when the machine has more of them */
-    void (*describe)(uint32_t index, tkc_device_info *info); /* reason "": available */
+    /* Listings: at least 1, more when the machine has more of them. */
+    uint32_t (*count)(tkc_context *context);
+    void (*describe)(tkc_context *context, uint32_t index, tkc_device_info *info);
 
     /* `selector` is what follows the colon of the name, or NULL. Sets state, name and target. */
-    tkc_status (*open)(tkc_device *device, const char *selector);
+    tkc_status (*open)(tkc_device *device, const char *selector, const tkc_device_options *options);
     void (*close)(tkc_device *device);
     tkc_status (*synchronize)(tkc_device *device, tkc_stream *stream); /* NULL: all streams */
 
@@ -90,10 +92,17 @@ struct DeviceKind {
     /* True when kernels can use memory that DLPack calls (type, id). */
     bool (*accepts)(const tkc_device *device, int dlpack_type, int dlpack_id);
 
+    /* NULL: a kernel may be loaded at any time. Else asked before a launch loads one. */
+    tkc_status (*may_load)(tkc_device *device, tkc_stream *stream, const tkc_kernel *kernel);
     tkc_status (*load)(tkc_device *device, const tkc_kernel *kernel, void **loaded);
     void (*unload)(tkc_device *device, void *loaded);
+    /* NULL: has no meaning here. */
+    tkc_status (*usage)(tkc_device *device, const tkc_kernel *kernel, void *loaded,
+                        tkc_kernel_usage *usage);
     tkc_status (*launch)(tkc_device *device, tkc_stream *stream, const tkc_kernel *kernel,
                          void *loaded, const DeviceLaunch *launch);
+
+    bool counts; /* fills tkc_launch_options.counters */
 
     /* NULL where everything is done when the call returns. */
     tkc_status (*stream_create)(tkc_stream *stream);
@@ -105,7 +114,7 @@ struct DeviceKind {
     tkc_status (*event_elapsed)(tkc_event *start, tkc_event *stop, double *milliseconds);
 };
 
-extern const DeviceKind device_interp;
+extern const DeviceKind device_interp, device_cuda, device_emu;
 
 tkc_device *rt_device_keep(tkc_device *device);
 void rt_device_release(tkc_device *device);
@@ -113,7 +122,7 @@ void rt_buffer_free_graves(tkc_device *device);
 
 /* ---- kernel.c ------------------------------------------------------------------------------- */
 
-/* A kernel as it stands on one device. */
+/* A kernel as it stands on one device. It stays in the list until the kernel is destroyed. */
 typedef struct LoadedKernel {
     tkc_device *device;
     void *loaded;
@@ -132,16 +141,33 @@ struct tkc_kernel {
     uint32_t parameter_count;
     tkc_named *constants; /* ends with a NULL name */
     tkc_kernel_info info;
-    KernelText texts[8];
-    void *module; /* Module *, for the files that see compiler/ */
+    KernelText texts[12];
+    void *module;     /* Module *, for the files that see compiler/; NULL: there is none */
+    const char *code; /* PTX, NUL-terminated, with the header of saved.c; NULL: no GPU kernel */
+    size_t code_size;
     /* Ends the compilation that the kernel is part of: everything above, and the kernel itself. */
     void (*destroy)(tkc_kernel *kernel);
-    pthread_mutex_t lock; /* guards loaded */
-    LoadedKernel *loaded;
+    pthread_mutex_t lock; /* held to add to `loaded` */
+    _Atomic(LoadedKernel *) loaded;
 };
 
-/* The kernel on the device, loaded if need be. */
+/* The kernel on the device; when it is there already this takes no lock. NULL: not there yet. */
+static inline LoadedKernel *rt_kernel_find(const tkc_kernel *kernel, const tkc_device *device) {
+    LoadedKernel *entry = atomic_load_explicit(&kernel->loaded, memory_order_acquire);
+    while (entry && entry->device != device) entry = entry->next;
+    return entry;
+}
+/* Loads it if need be. */
 tkc_status rt_kernel_on(tkc_kernel *kernel, tkc_device *device, void **loaded);
+
+/* ---- saved.c -------------------------------------------------------------------------------- */
+
+/* The header that makes a saved kernel of its PTX; malloc. NULL when out of memory. */
+char *rt_saved_header(const tkc_kernel *kernel);
+/* Makes a kernel of a saved one. `text` (NUL-terminated, for free()) belongs to the kernel, or is
+ * freed when it is refused. */
+tkc_status rt_saved_kernel(tkc_context *context, const char *path, char *text, size_t size,
+                           tkc_kernel **kernel);
 
 /* ---- dlpack.c ------------------------------------------------------------------------------- */
 

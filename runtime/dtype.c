@@ -1,5 +1,10 @@
-/* dtype.c: element types of the public API. They are the compiler's own, number by number. */
-#include "compiler/eval.h"
+/* dtype.c: element types of the public API. They are the compiler's own, number by number.
+ *
+ * Numbers become bits by one rule for all the small float types, which are told apart by a row of
+ * facts: widths, bias, and what the highest patterns mean. The compiler has its own conversions,
+ * fast ones over blocks; tests/t_dtype.c holds the two against each other.
+ */
+#include "compiler/type.h"
 #include "runtime/internal.h"
 
 #include <math.h>
@@ -53,17 +58,96 @@ static uint64_t int_from_double(DType dtype, double value) {
     return is_unsigned ? (uint64_t)value : (uint64_t)(int64_t)value;
 }
 
+/* ---- small floats --------------------------------------------------------------------------- */
+
+typedef struct SmallFloat {
+    uint32_t mantissa; /* bits of it */
+    int bias;
+    uint32_t highest;   /* largest finite magnitude; infinity, where there is one, follows it */
+    uint32_t infinity;  /* 0: what is too large becomes `highest` */
+    uint32_t quiet_nan; /* 0: NaN becomes `highest` too */
+    uint32_t first_nan; /* magnitudes from here on are read as NaN */
+} SmallFloat;
+
+/* clang-format off */
+static const SmallFloat small_floats[TKC_DTYPE_COUNT] = {
+    /*                 bits bias  highest infinity NaN     first NaN */
+    [TKC_F8E4M3]    = { 3,    7,  0x7e,   0,       0x7f,   0x7f},
+    [TKC_F8E5M2]    = { 2,   15,  0x7b,   0,       0x7f,   0x7d},
+    [TKC_F8E4M3B15] = { 3,   15,  0x7f,   0,       0,      0x80},
+    [TKC_F16]       = {10,   15,  0x7bff, 0x7c00,  0x7fff, 0x7c01},
+    [TKC_BF16]      = { 7,  127,  0x7f7f, 0x7f80,  0x7fff, 0x7f81},
+};
+/* clang-format on */
+
+static uint32_t sign_bit(tkc_dtype dtype) {
+    return tkc_dtype_size(dtype) == 1 ? 0x80 : 0x8000;
+}
+
+/* Rounded to nearest, ties to even. */
+static uint32_t encode_small(tkc_dtype dtype, double value) {
+    const SmallFloat *f = &small_floats[dtype];
+    if (isnan(value)) return f->quiet_nan ? f->quiet_nan : f->highest;
+    uint32_t sign = signbit(value) ? sign_bit(dtype) : 0;
+    uint32_t magnitude = UINT32_MAX;
+    if (isfinite(value)) {
+        int exponent, least = 1 - f->bias;
+        frexp(value, &exponent);
+        exponent = value == 0 || exponent - 1 < least ? least : exponent - 1;
+        double steps = rint(ldexp(fabs(value), (int)f->mantissa - exponent));
+        if (exponent <= f->bias + 1)
+            magnitude = (uint32_t)steps + ((uint32_t)(exponent - least) << f->mantissa);
+    }
+    if (magnitude > f->highest) magnitude = f->infinity ? f->infinity : f->highest;
+    return sign | magnitude;
+}
+
+static double decode_small(tkc_dtype dtype, uint32_t bits) {
+    const SmallFloat *f = &small_floats[dtype];
+    uint32_t sign = sign_bit(dtype), magnitude = bits & (sign - 1);
+    uint32_t exponent = magnitude >> f->mantissa, hidden = 1u << f->mantissa;
+    uint32_t steps = (magnitude & (hidden - 1)) | (exponent ? hidden : 0);
+    double value = ldexp(steps, (int)(exponent ? exponent : 1) - f->bias - (int)f->mantissa);
+    if (magnitude >= f->first_nan)
+        value = NAN;
+    else if (magnitude > f->highest)
+        value = INFINITY;
+    return bits & sign ? -value : value;
+}
+
+/* ---- any type ------------------------------------------------------------------------------- */
+
+static uint64_t encode_one(tkc_dtype dtype, double value) {
+    uint64_t bits = 0;
+    float narrow = (float)value;
+    switch (dtype) {
+    case TKC_I1: return value != 0;
+    case TKC_F64: memcpy(&bits, &value, sizeof value); return bits;
+    case TKC_F32: memcpy(&bits, &narrow, sizeof narrow); return bits; /* little-endian hosts */
+    default:
+        if (dtype_is_float((DType)dtype)) return encode_small(dtype, value);
+        return int_from_double((DType)dtype, value);
+    }
+}
+
+static double decode_one(tkc_dtype dtype, uint64_t bits) {
+    double value;
+    float narrow;
+    switch (dtype) {
+    case TKC_F64: memcpy(&value, &bits, sizeof value); return value;
+    case TKC_F32: memcpy(&narrow, &bits, sizeof narrow); return (double)narrow;
+    case TKC_U64: return (double)bits;
+    default:
+        if (dtype_is_float((DType)dtype)) return decode_small(dtype, (uint32_t)bits);
+        return (double)dtype_wrap((DType)dtype, (int64_t)bits);
+    }
+}
+
 void tkc_encode(tkc_dtype dtype, const double *from, void *to, size_t count) {
     if (!known(dtype)) return;
     size_t size = dtype_size((DType)dtype);
     for (size_t i = 0; i < count; i++) {
-        uint64_t bits;
-        if (dtype == TKC_I1)
-            bits = from[i] != 0;
-        else if (dtype_is_int((DType)dtype))
-            bits = int_from_double((DType)dtype, from[i]);
-        else
-            bits = eval_bits_from_double((DType)dtype, from[i]);
+        uint64_t bits = encode_one(dtype, from[i]);
         memcpy((char *)to + i * size, &bits, size); /* little-endian hosts */
     }
 }
@@ -74,6 +158,6 @@ void tkc_decode(tkc_dtype dtype, const void *from, double *to, size_t count) {
     for (size_t i = 0; i < count; i++) {
         uint64_t bits = 0;
         memcpy(&bits, (const char *)from + i * size, size);
-        to[i] = eval_double_from_bits((DType)dtype, bits);
+        to[i] = decode_one(dtype, bits);
     }
 }

@@ -1,7 +1,7 @@
 /* internal.h: what the files of the runtime share: failing, options, files, the context.
  *
- * The launch half (all but compile.c, source.c, import.c and dev_interp.c) includes nothing of
- * lang/ and of compiler/ only headers that need no library, so that it can be linked alone.
+ * The launch half (CMakeLists.txt lists it) includes nothing of lang/, and of compiler/ only
+ * headers that need no library, so that it can be linked alone: libtkcrt.
  */
 #ifndef TKC_RUNTIME_INTERNAL_H
 #define TKC_RUNTIME_INTERNAL_H
@@ -48,7 +48,11 @@ tkc_status rt_write_file(const char *path, const void *head, size_t head_size, c
 struct tkc_context {
     atomic_uint references; /* the handle, and each device, kernel and source made from it */
     tkc_context_options options;
-    pthread_mutex_t callbacks; /* held while one runs */
+    char *cache_folder, *cuda_library; /* the options', copied */
+    pthread_mutex_t callbacks;         /* held while one runs */
+    pthread_mutex_t setup;             /* held while one of these is made */
+    void *cuda;                        /* dev_cuda.c: the driver, once it was asked for */
+    atomic_ullong cache_growth;        /* cache.c: bytes written since its size was looked at */
 };
 
 tkc_context *rt_context_keep(tkc_context *context);

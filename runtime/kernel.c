@@ -6,12 +6,17 @@
 
 /* ---- on devices ----------------------------------------------------------------------------- */
 
-/* Loading happens under the kernel's lock: once a device, however many threads launch. */
+/* Loading happens under the kernel's lock: once a device, however many threads launch. Finding what
+ * is loaded needs no lock, since the list only grows, at its head. */
 tkc_status rt_kernel_on(tkc_kernel *kernel, tkc_device *device, void **loaded) {
     tkc_status status = TKC_OK;
+    LoadedKernel *entry = rt_kernel_find(kernel, device);
+    if (entry) {
+        *loaded = entry->loaded;
+        return TKC_OK;
+    }
     pthread_mutex_lock(&kernel->lock);
-    LoadedKernel *entry = kernel->loaded;
-    while (entry && entry->device != device) entry = entry->next;
+    entry = rt_kernel_find(kernel, device);
     if (!entry) {
         entry = calloc(1, sizeof *entry);
         status = entry ? device->kind->load(device, kernel, &entry->loaded) : rt_fail_memory();
@@ -19,8 +24,8 @@ tkc_status rt_kernel_on(tkc_kernel *kernel, tkc_device *device, void **loaded) {
             free(entry);
         } else {
             entry->device = rt_device_keep(device);
-            entry->next = kernel->loaded;
-            kernel->loaded = entry;
+            entry->next = atomic_load_explicit(&kernel->loaded, memory_order_relaxed);
+            atomic_store_explicit(&kernel->loaded, entry, memory_order_release);
         }
     }
     if (!status) *loaded = entry->loaded;
@@ -36,11 +41,27 @@ tkc_status tkc_kernel_prepare(tkc_kernel *kernel, tkc_device *device) {
     return rt_kernel_on(kernel, device, &loaded);
 }
 
+tkc_status tkc_kernel_usage_on(tkc_kernel *kernel, tkc_device *device, tkc_kernel_usage *usage) {
+    void *loaded;
+    if (!kernel || !device || !usage)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_kernel_usage_on: `%s` is NULL.",
+                        !kernel  ? "kernel"
+                        : device ? "usage"
+                                 : "device");
+    if (!device->kind->usage)
+        return tkc_fail(TKC_UNSUPPORTED,
+                        "What a kernel takes of the machine is known on `cuda`, not on `%s`.",
+                        device->name);
+    tkc_kernel_usage found = TKC_KERNEL_USAGE_INIT;
+    tkc_status status = rt_kernel_on(kernel, device, &loaded);
+    if (!status) status = device->kind->usage(device, kernel, loaded, &found);
+    return status ? status : rt_give_struct(usage, &found, sizeof found, "tkc_kernel_usage");
+}
+
 void tkc_kernel_destroy(tkc_kernel *kernel) {
     if (!kernel) return;
-    while (kernel->loaded) {
-        LoadedKernel *entry = kernel->loaded;
-        kernel->loaded = entry->next;
+    for (LoadedKernel *entry; (entry = atomic_load(&kernel->loaded));) {
+        atomic_store(&kernel->loaded, entry->next);
         entry->device->kind->unload(entry->device, entry->loaded);
         rt_device_release(entry->device);
         free(entry);

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARAMETERS_AT_HAND = 32 };
+/* As many as fit into the 4 KB that a GPU has for them; a launch with no more allocates nothing. */
+enum { PARAMETERS_AT_HAND = 512 };
 
 /* The launch while it is checked. */
 typedef struct Binding {
@@ -301,7 +302,10 @@ static tkc_status bind_and_run(tkc_kernel *kernel, tkc_device *device, tkc_strea
     launch->tensor_count = binding->tensor_count;
     if (!launch->grid[0] || !launch->grid[1] || !launch->grid[2]) return TKC_OK;
     void *loaded;
-    tkc_status status = rt_kernel_on(kernel, device, &loaded);
+    tkc_status status = TKC_OK;
+    if (device->kind->may_load && !rt_kernel_find(kernel, device))
+        status = device->kind->may_load(device, stream, kernel);
+    if (!status) status = rt_kernel_on(kernel, device, &loaded);
     if (status) return status;
     return device->kind->launch(device, stream, kernel, loaded, launch);
 }
@@ -321,6 +325,9 @@ tkc_status tkc_launch(tkc_kernel *kernel, tkc_device *device, tkc_stream *stream
     tkc_launch_options taken = TKC_LAUNCH_OPTIONS_INIT;
     DeviceLaunch launch = {.argument_count = count, .options = &taken};
     tkc_status status = rt_take_options(&taken, sizeof taken, options, "tkc_launch_options");
+    if (!status && taken.counters && !device->kind->counts)
+        status = tkc_fail(TKC_UNSUPPORTED, "tkc_launch_options.counters: `%s` does not count.",
+                          device->name);
     if (!status) status = take_grid(kernel, grid, launch.grid);
     if (!status) status = check_count(kernel, count);
     if (status) return status;

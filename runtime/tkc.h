@@ -71,7 +71,8 @@ TKC_API uint32_t tkc_version(void); /* TKC_VERSION of the library that runs [any
     X(LAUNCH_FAULT, 8, "a kernel did something wrong while it ran")                                \
     X(BAD_NPY, 9, "not a usable .npy file")                                                        \
     X(CANCELLED, 10, "cancelled")                                                                  \
-    X(INTERNAL, 11, "a defect in tkc itself")
+    X(INTERNAL, 11, "a defect in tkc itself")                                                      \
+    X(DRIVER, 12, "the device's driver reported an error")
 
 typedef enum tkc_status {
 #define X(name, number, text) TKC_##name = number,
@@ -143,11 +144,20 @@ typedef struct tkc_context_options {
     void (*print)(void *user, const char *line);
     /* One line of static_print, while compiling. NULL: dropped (tkc_kernel_text keeps it). */
     void (*static_print)(void *user, const char *line);
-    /* Called after every compile, failed ones included. NULL: nobody is told. */
+    /* Called after every compile, failed ones included; not when a kernel came out of the cache.
+     * NULL: nobody is told. */
     void (*compiled)(void *user, const tkc_compile_event *event);
+    /* Compiled GPU kernels are kept in this folder, for all processes. NULL: TKC_CACHE of the
+     * environment, else tkc/ in XDG_CACHE_HOME or ~/.cache. "": nowhere. Whatever goes wrong with
+     * it, compiling works. */
+    const char *cache_folder;
+    uint64_t cache_limit; /* bytes; what was not used for longest goes first. 0: 512 MiB */
+    /* The CUDA driver's library. NULL: TKC_LIBCUDA of the environment, else libcuda.so.1. */
+    const char *cuda_library;
 } tkc_context_options;
 
-#define TKC_CONTEXT_OPTIONS_INIT {sizeof(tkc_context_options), 0, NULL, NULL, NULL, NULL}
+#define TKC_CONTEXT_OPTIONS_INIT                                                                   \
+    {sizeof(tkc_context_options), 0, NULL, NULL, NULL, NULL, NULL, 0, NULL}
 
 /* `options` may be NULL. [any] */
 TKC_API tkc_status tkc_context_create(const tkc_context_options *options, tkc_context **context);
@@ -179,6 +189,21 @@ TKC_API tkc_status tkc_device_describe(tkc_context *context, uint32_t index,
  * unknown. [any] */
 TKC_API tkc_status tkc_device_open(tkc_context *context, const char *name, tkc_device **device);
 TKC_API void tkc_device_destroy(tkc_device *device); /* [one] */
+
+typedef struct tkc_device_options {
+    uint32_t struct_size;
+    /* cuda: use the CUcontext that is current in the calling thread, not the primary one. */
+    bool adopt_current;
+    /* cuda: use this CUcontext, borrowed until the device is gone. NULL: the primary one. */
+    void *cuda_context;
+} tkc_device_options;
+
+#define TKC_DEVICE_OPTIONS_INIT {sizeof(tkc_device_options), false, NULL}
+
+/* The same with options, which may be NULL. An adopted context decides which GPU it is; a number in
+ * the name must agree with it. [any] */
+TKC_API tkc_status tkc_device_open_with(tkc_context *context, const char *name,
+                                        const tkc_device_options *options, tkc_device **device);
 
 TKC_API const char *tkc_device_name(const tkc_device *device); /* "interp" [any] */
 /* What tkc_compile_options.target should be for it: "interp", "cpu", "sm_90a" ... [any] */
@@ -267,11 +292,13 @@ typedef struct tkc_compile_options {
     bool time_passes;       /* tkc_kernel_text "times" */
     bool verify;            /* check the IR after each pass */
     uint32_t error_limit;   /* errors kept; 0: 50 */
+    bool intermediate;      /* GPU: keep "laid", "placed" and "llvm" for tkc_kernel_text */
+    bool no_cache;          /* compile even when the cache has it, and do not keep it there */
 } tkc_compile_options;
 
 #define TKC_COMPILE_OPTIONS_INIT                                                                   \
     {sizeof(tkc_compile_options), TKC_LANGUAGE_AUTO, NULL, NULL, 0, NULL, NULL, NULL, NULL, 0, 0,  \
-     0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, false, false, 0}
+     0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, false, false, 0, false, false}
 
 /* Compiles one kernel. A pure function of the options and the files they name: compiles may run at
  * the same time. `log` (may be NULL) receives all messages with source lines and carets, also of a
@@ -306,19 +333,46 @@ TKC_API const tkc_named *tkc_kernel_constant(const tkc_kernel *kernel, uint32_t 
 typedef struct tkc_kernel_info {
     uint32_t struct_size;
     uint32_t num_warps, num_stages, num_ctas;
-    double compile_ms;
+    double compile_ms;     /* 0: it was not compiled but loaded */
+    uint32_t shared_bytes; /* GPU: dynamic shared memory of a launch */
+    bool from_cache;
 } tkc_kernel_info;
 
-#define TKC_KERNEL_INFO_INIT {sizeof(tkc_kernel_info), 0, 0, 0, 0.0}
+#define TKC_KERNEL_INFO_INIT {sizeof(tkc_kernel_info), 0, 0, 0, 0.0, 0, false}
 
 TKC_API tkc_status tkc_kernel_query(const tkc_kernel *kernel, tkc_kernel_info *info); /* [any] */
 
-/* A text made by the compile: "ir" (after the last pass), "source", "dump", "times",
- * "static" (what static_print wrote). NULL when there is no such text. `size` may be NULL. [any] */
+/* A text made by the compile: "ir" (after the last pass at block level), "source", "dump", "times",
+ * "static" (what static_print wrote), "ptx" (GPU targets), and with tkc_compile_options.intermediate
+ * "laid", "placed", "llvm". NULL when there is no such text: a kernel that was not compiled but
+ * loaded, or came out of the cache, has "ptx" alone. `size` may be NULL. [any] */
 TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, size_t *size);
 
-/* Does now what a first launch on the device would do (loading, code generation). [any] */
+/* Makes a kernel from the "ptx" text of another one, saved to a file (`text` NULL) or at hand
+ * (`size` 0: NUL-terminated). The comment at its top says what a launch needs to know. Needs no
+ * compiler: libtkcrt has it too. [any] */
+TKC_API tkc_status tkc_kernel_load(tkc_context *context, const char *path, const char *text,
+                                   size_t size, tkc_kernel **kernel);
+
+/* Does now what a first launch on the device would do (loading, code generation). A kernel that is
+ * launched into a CUDA stream while that is being captured must have been prepared. [any] */
 TKC_API tkc_status tkc_kernel_prepare(tkc_kernel *kernel, tkc_device *device);
+
+/* What a program of the kernel takes of a GPU, as its driver says. */
+typedef struct tkc_kernel_usage {
+    uint32_t struct_size;
+    uint32_t registers;       /* of a thread */
+    uint32_t local_bytes;     /* of a thread: spilled registers and local arrays */
+    uint32_t shared_bytes;    /* of a program, static and dynamic */
+    uint32_t programs;        /* that fit on one multiprocessor at the same time */
+    uint32_t multiprocessors; /* of the device */
+} tkc_kernel_usage;
+
+#define TKC_KERNEL_USAGE_INIT {sizeof(tkc_kernel_usage), 0, 0, 0, 0, 0}
+
+/* Prepares the kernel. TKC_UNSUPPORTED on devices where this has no meaning. [any] */
+TKC_API tkc_status tkc_kernel_usage_on(tkc_kernel *kernel, tkc_device *device,
+                                       tkc_kernel_usage *usage);
 
 /* Names of the passes, in order of their first run, for dump_after and its like; NULL past the
  * end. [any] */
@@ -365,7 +419,11 @@ typedef struct tkc_stream tkc_stream;
 typedef struct tkc_event tkc_event;
 
 TKC_API tkc_status tkc_stream_create(tkc_device *device, tkc_stream **stream);   /* [any] */
-TKC_API void tkc_stream_destroy(tkc_stream *stream);                             /* [one] */
+/* A handle for a stream of the caller's, borrowed until the handle is destroyed. cuda: `native` is
+ * a CUstream (NULL: the default stream). [any] */
+TKC_API tkc_status tkc_stream_adopt(tkc_device *device, void *native, tkc_stream **stream);
+TKC_API void *tkc_stream_native(const tkc_stream *stream); /* the CUstream, or NULL [any] */
+TKC_API void tkc_stream_destroy(tkc_stream *stream);       /* [one] */
 TKC_API tkc_status tkc_stream_synchronize(tkc_device *device, tkc_stream *stream); /* [any] */
 
 TKC_API tkc_status tkc_event_create(tkc_device *device, tkc_event **event); /* [any] */
@@ -496,15 +554,34 @@ static inline tkc_argument tkc_arg_named(const char *name, tkc_argument argument
     return argument;
 }
 
+/* What a launch did, as `emu` counts it. Free text and json with tkc_free. */
+typedef struct tkc_counters {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t programs, warps, warp_instructions, thread_instructions;
+    uint64_t load_requests, load_sectors, load_bytes;    /* global memory; a sector: 32 bytes */
+    uint64_t store_requests, store_sectors, store_bytes; /* bytes: asked for by threads */
+    uint64_t shared_wavefronts, ideal_wavefronts;        /* more than ideal: bank conflicts */
+    uint64_t tensor_operations; /* multiplications and additions by tensor cores */
+    uint64_t barriers;
+    char *text; /* all of it as a table, with the lines of the kernel that cost most */
+    char *json;
+} tkc_counters;
+
+#define TKC_COUNTERS_INIT                                                                          \
+    {sizeof(tkc_counters), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL}
+
 typedef struct tkc_launch_options {
     uint32_t struct_size;
     uint32_t threads;  /* host threads to use; 0: as many as the machine has */
-    bool check_races;  /* report two programs that use the same bytes without order (interp, emu) */
+    bool check_races;  /* report two programs that use the same bytes without order (interp) */
     bool ieee_dot;     /* f32 dot in full f32, whatever precision the kernel asks for (interp) */
     const volatile bool *cancel; /* borrowed; set it to true from another thread to stop */
+    tkc_counters *counters;      /* emu: filled when the launch ended well; NULL: not counted */
+    uint64_t seed;               /* emu: order in which warps run; 0: round robin */
 } tkc_launch_options;
 
-#define TKC_LAUNCH_OPTIONS_INIT {sizeof(tkc_launch_options), 0, false, false, NULL}
+#define TKC_LAUNCH_OPTIONS_INIT {sizeof(tkc_launch_options), 0, false, false, NULL, NULL, 0}
 
 /* Runs the kernel once for each program of the grid. `arguments` are the kernel's parameters that
  * were not fixed at compile time, in order. All of them are checked first: their number, kind,
@@ -528,6 +605,10 @@ typedef enum tkc_fault_kind {
     TKC_FAULT_UNSUPPORTED,
     TKC_FAULT_MEMORY,
     TKC_FAULT_CANCELLED,
+    TKC_FAULT_READ_ONLY,       /* a write to memory that may only be read */
+    TKC_FAULT_SYNCHRONISATION, /* barriers, asynchronous copies, warps: misused, or a deadlock */
+    TKC_FAULT_LIMIT,           /* more instructions than the limit */
+    TKC_FAULT_OTHER,           /* a trap, or what a driver did not say more about */
     TKC_FAULT_PIN_ = 0x7fffffff
 } tkc_fault_kind;
 
@@ -544,6 +625,7 @@ typedef struct tkc_fault {
     uint32_t rank;            /* of the block that was loaded or stored; 0: a scalar */
     uint32_t coordinates[8];  /* of the first bad element */
     const char *message;      /* all of it in one line */
+    uint32_t ptx_line;        /* emu: line of the "ptx" text; 0: not known */
 } tkc_fault;
 
 /* The fault of this thread's last launch that was stopped while it ran (TKC_LAUNCH_FAULT,
