@@ -308,14 +308,18 @@ static void lower_range_loop(Lower *l, const Node *n, Val range) {
     bind_after(l, before, inner, &loop, results.data);
 }
 
-/* Checking: a loop that is unrolled an unknown number of times. */
-static void lower_unknown_loop(Lower *l, const Node *n) {
+static void forget_assigned(Lower *l, const Node *body) {
     NameList names = {0};
-    assigned_names(l, n->body, &names);
+    assigned_names(l, body, &names);
     for (uint32_t i = 0; i < names.length; i++) {
         Binding *b = scope_find(l->frame->scope, names.data[i]);
         if (b) b->value = val_unknown();
     }
+}
+
+/* Checking: a loop that is unrolled an unknown number of times. */
+static void lower_unknown_loop(Lower *l, const Node *n) {
+    forget_assigned(l, n->body);
     lower_assign(l, n->left, val_unknown(), n);
     l->uncertain++;
     lower_statements(l, n->body, NULL);
@@ -353,7 +357,7 @@ Flow lower_for(Lower *l, const Node *n) {
     return FLOW_ON;
 }
 
-void lower_while(Lower *l, const Node *n) {
+static void lower_run_time_while(Lower *l, const Node *n) {
     Loop loop = {0};
     find_carried(l, n, &loop);
     Location at = here(l, n->span);
@@ -413,4 +417,25 @@ void lower_while(Lower *l, const Node *n) {
     }
     for (uint32_t i = 0; i < types.length; i++) vec_push(l->arena, &results, op_result(op, i));
     bind_after(l, before, inner, &loop, results.data);
+}
+
+/* In a function that runs on constants: goes round while the condition holds. */
+static Flow lower_constant_while(Lower *l, const Node *n) {
+    Flow flow = FLOW_ON;
+    l->frame->unroll_depth++;
+    while (flow == FLOW_ON && !l->gave_up) {
+        Val c = lower_expression(l, n->condition);
+        if (c.kind == VAL_TENSOR) not_constant(l, c, n->condition->span, "this condition");
+        if (c.kind == VAL_UNKNOWN) forget_assigned(l, n->body);
+        if (!val_is_constant(c) || !konst_truth(c)) break;
+        flow = lower_statements(l, n->body, NULL);
+    }
+    l->frame->unroll_depth--;
+    return flow;
+}
+
+Flow lower_while(Lower *l, const Node *n) {
+    if (l->frame->function->is_python) return lower_constant_while(l, n);
+    lower_run_time_while(l, n);
+    return FLOW_ON;
 }

@@ -219,7 +219,7 @@ static Flow lower_statement(Lower *l, const Node *n, const Rest *rest) {
         return lower_if(l, n, &after);
     }
     case NODE_FOR: return lower_for(l, n);
-    case NODE_WHILE: lower_while(l, n); break;
+    case NODE_WHILE: return lower_while(l, n);
     case NODE_RETURN: return lower_return(l, n);
     case NODE_ASSERT: lower_assert(l, n); break;
     case NODE_RAISE: lower_raise(l, n); break;

@@ -15,7 +15,7 @@ typedef struct Rest {
 Flow lower_statements(Lower *l, const Node *list, const Rest *rest);
 Flow lower_if(Lower *l, const Node *n, const Rest *rest);
 Flow lower_for(Lower *l, const Node *n);
-void lower_while(Lower *l, const Node *n);
+Flow lower_while(Lower *l, const Node *n);
 
 /* ---- carry.c ---- */
 
