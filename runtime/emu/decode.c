@@ -95,11 +95,44 @@ static void *keep(Arena *arena, const void *data, size_t size) {
     return memcpy(arena_alloc(arena, size ? size : 1), data ? data : "", size);
 }
 
+/* Loads, stores and conversions may name a 64-bit register for a narrower value: a conversion
+ * goes before or behind them. */
+static void change_width(Decoder *d, Widen w, bool widen) {
+    Arena *arena = d->module->arena;
+    bool sign = ptx_types[d->form.type[0]].kind == TYPE_SIGNED;
+    const Inst *main = &d->inst;
+    Form *form = arena_new(arena, Form);
+    *form = (Form){.op = OP_cvt, .type_count = 2};
+    form->type[0] = widen ? sign ? TYPE_s64 : TYPE_u64 : TYPE_u32;
+    form->type[1] = widen ? sign ? TYPE_s32 : TYPE_u32 : TYPE_u64;
+    uint32_t to = widen ? w.wide : w.narrow, from = widen ? w.narrow : w.wide;
+    bool guarded = main->guard != REF_NONE;
+    uint32_t numbers[] = {from, guarded ? main->uses[main->use_count - 1] : to, to};
+    Ref refs[] = {d->code->register_refs[to], d->code->register_refs[from]};
+    Inst inst = {.run = select_cvt(form),
+                 .r = {refs[0], refs[1]},
+                 .guard = main->guard,
+                 .guard_negated = main->guard_negated,
+                 .class = EMU_CLASS_convert,
+                 .flags = INST_COPIES,
+                 .form = form,
+                 .join = UINT32_MAX,
+                 .ref_count = 2,
+                 .refs = keep(arena, refs, sizeof refs),
+                 .use_count = guarded ? 2 : 1,
+                 .define_count = 1,
+                 .uses = keep(arena, numbers, sizeof numbers),
+                 .line = main->line,
+                 .loc = main->loc};
+    vec_push(arena, &d->module->insts, inst);
+}
+
 static void decode_statement(Decoder *d, FormMemo *memo, const PtxStatement *s) {
     Arena *arena = d->module->arena;
     d->statement = s;
     d->operand = s->operands;
     d->refs.length = d->uses.length = d->defines.length = d->addresses.length = 0;
+    d->widen[0].length = d->widen[1].length = 0;
     d->run = NULL;
     d->failed = false;
     d->inst = (Inst){.guard = REF_NONE, .line = s->line, .loc = s->loc, .join = UINT32_MAX};
@@ -135,7 +168,9 @@ static void decode_statement(Decoder *d, FormMemo *memo, const PtxStatement *s) 
     inst->define_count = (uint16_t)d->defines.length;
     for (uint32_t i = 0; i < d->defines.length; i++) vec_push(arena, &d->uses, d->defines.data[i]);
     inst->uses = keep(arena, d->uses.data, d->uses.length * sizeof(uint32_t));
+    for (uint32_t i = 0; i < d->widen[0].length; i++) change_width(d, d->widen[0].data[i], false);
     vec_push(arena, &d->module->insts, *inst);
+    for (uint32_t i = 0; i < d->widen[1].length; i++) change_width(d, d->widen[1].data[i], true);
 }
 
 static void decode_function(EmuModule *module, PtxFunction *function, FormMemo *memo) {
@@ -211,12 +246,12 @@ static void layout_frames(EmuModule *module) {
             frame = parameters = 0;
         }
         code->local_bytes = (uint32_t)((frame + 15) & ~(uint64_t)15);
-        code->parameter_base = (uint32_t)parameters;
+        code->parameter_bytes = (uint32_t)parameters;
     }
 }
 
 /* One place for each shared variable, the same in every kernel; dynamic memory follows. */
-static uint32_t layout_shared(EmuModule *module) {
+static uint32_t layout_shared(EmuModule *module, bool *dynamic_used) {
     PtxModule *ptx = module->ptx;
     uint64_t end = SHARED_BASE, largest = SHARED_BASE;
     for (uint32_t v = 0; v < ptx->variables.length; v++)
@@ -229,12 +264,13 @@ static uint32_t layout_shared(EmuModule *module) {
         for (uint32_t v = 0; v < f->variables.length; v++)
             if (f->variables.data[v]->space == SPACE_SHARED && !f->variables.data[v]->is_extern)
                 own = place(f->variables.data[v], own, 4);
+        f->code->shared_bytes = (uint32_t)(own - SHARED_BASE);
         if (own > largest) largest = own;
     }
     uint64_t dynamic = largest;
     for (uint32_t v = 0; v < ptx->variables.length; v++)
         if (ptx->variables.data[v]->space == SPACE_SHARED && ptx->variables.data[v]->is_extern)
-            place(ptx->variables.data[v], largest, 16), dynamic = ptx->variables.data[v]->address;
+            place(ptx->variables.data[v], largest, 16), *dynamic_used = true;
     for (uint32_t v = 0; v < ptx->variables.length; v++)
         if (ptx->variables.data[v]->space == SPACE_SHARED && ptx->variables.data[v]->is_extern &&
             ptx->variables.data[v]->address > dynamic)
@@ -339,7 +375,7 @@ static void describe_entry(EmuModule *module, Code *code, uint32_t shared) {
                         .name = f->name,
                         .parameters = parameters,
                         .parameter_count = f->parameters.length,
-                        .parameter_size = code->parameter_base,
+                        .parameter_size = code->parameter_bytes,
                         .shared_size = shared,
                         .local_size = local_need(module, code),
                         .max_registers = f->max_registers,
@@ -359,7 +395,8 @@ EmuModule *emu_load(Arena *arena, Diagnostics *diagnostics, uint32_t source) {
     module->ptx = ptx;
     for (int i = 0; i < 512; i++) vec_push(arena, &module->literals, (uint8_t)0);
     layout_frames(module);
-    uint32_t shared = layout_shared(module);
+    bool dynamic = false;
+    uint32_t shared = layout_shared(module, &dynamic);
     layout_globals(module);
     FormMemo memo = {0};
     for (uint32_t i = 0; i < ptx->functions.length; i++)
@@ -367,7 +404,10 @@ EmuModule *emu_load(Arena *arena, Diagnostics *diagnostics, uint32_t source) {
     if (diagnostics->errors != errors) return NULL;
     for (uint32_t i = 0; i < module->codes.length; i++)
         if (module->codes.data[i]->function->entry && module->codes.data[i]->function->defined)
-            describe_entry(module, module->codes.data[i], shared);
+            describe_entry(module, module->codes.data[i],
+                           dynamic || module->codes.data[i]->calls
+                               ? shared
+                               : module->codes.data[i]->shared_bytes);
     if (ptx->target == 0) ptx_error(ptx, 1, 1, "no .target: is this PTX?");
     return diagnostics->errors == errors ? module : NULL;
 }

@@ -170,7 +170,8 @@ typedef struct Code { /* one function */
     uint8_t *register_bits;      /* 1, 32 (and narrower), 64, 128 */
     uint8_t *tracked;            /* by register number: needs run-time tracking */
     uint32_t local_bytes;        /* own frame; parameters of calls included */
-    uint32_t parameter_base;     /* functions: where parameters start in the frame */
+    uint32_t shared_bytes;         /* static shared memory, the module's own included */
+    uint32_t parameter_bytes;     /* kernels: the block of parameters */
     bool any_tracked;
     CallEdge *calls;
 } Code;
@@ -209,12 +210,12 @@ enum {
 /* Special registers: SPECIAL(id, text, bits). Lanes are filled when a warp starts. */
 #define EMU_SPECIALS(SPECIAL)                                                                      \
     SPECIAL(tid_x, "%tid.x", 32)                                                                   \
-    SPECIAL(tid_y, "%tid.y", 32) SPECIAL(tid_z, "%tid.z", 32) SPECIAL(                             \
-        ntid_x, "%ntid.x", 32) SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32)       \
-        SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(                 \
-            ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x",                                \
-                                             32) SPECIAL(nctaid_y, "%nctaid.y",                    \
-                                                         32) SPECIAL(nctaid_z, "%nctaid.z", 32)    \
+    SPECIAL(tid_y, "%tid.y", 32)                                                                   \
+    SPECIAL(tid_z, "%tid.z", 32) SPECIAL(ntid_x, "%ntid.x", 32) SPECIAL(                           \
+        ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32)     \
+        SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(                 \
+            nctaid_x, "%nctaid.x", 32) SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z,        \
+                                                                                  "%nctaid.z", 32) \
             SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                 \
                 nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)   \
                 SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(   \
@@ -282,6 +283,10 @@ Run select_mov_dynamic(Special special);
 
 /* ---- loading, in order ----------------------------------------------------------------------- */
 
+typedef struct Widen { /* register numbers */
+    uint32_t narrow, wide;
+} Widen;
+
 typedef struct Decoder {
     EmuModule *module;
     PtxFunction *function;
@@ -295,6 +300,7 @@ typedef struct Decoder {
     VEC(uint32_t) uses;
     VEC(uint32_t) defines;
     VEC(Address) addresses;
+    VEC(Widen) widen[2]; /* [0] to be narrowed before the instruction, [1] widened after it */
     bool failed;
 } Decoder;
 

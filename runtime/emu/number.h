@@ -59,7 +59,7 @@ static inline float f32_from_f16(uint32_t half) {
     uint32_t small =
         bits_of_float(float_of_bits((magnitude << 13) + 0x38800000) - float_of_bits(0x38800000));
     uint32_t bits = magnitude < 0x400 ? small : magnitude < 0x7c00 ? normal : special;
-    return float_of_bits(bits | sign);
+    return float_of_bits(magnitude > 0x7c00 ? special : bits | sign);
 }
 
 static inline uint32_t f16_from_f32(float value) { /* to nearest even */

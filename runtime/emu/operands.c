@@ -41,17 +41,10 @@ void push(Decoder *d, Ref ref) {
 
 /* ---- registers and literals ------------------------------------------------------------------ */
 
-/* The number of a register within its function; numbers are given at first sight. */
-static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name) {
+static uint32_t add_register(Decoder *d, const char *name, uint32_t bits) {
     Arena *arena = d->module->arena;
-    uint32_t index = 0;
-    if (symbol->kind == SYMBOL_REGISTERS) index = (uint32_t)atoi(name + strlen(symbol->name));
-    if (!symbol->targets) /* borrowed: the table of numbers, 0: none yet */
-        symbol->targets = arena_alloc(arena, sizeof(uint32_t) * (size_t)(symbol->count + 1));
-    uint32_t *number = (uint32_t *)symbol->targets + index;
-    if (*number) return *number - 1;
     Code *code = d->code;
-    uint32_t bits = type_bits(symbol->type), capacity = code->register_count;
+    uint32_t capacity = code->register_count;
     if (capacity % 64 == 0) {
         size_t grown = capacity + 64;
         code->register_refs =
@@ -66,8 +59,20 @@ static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name)
     code->register_names[capacity] = name;
     code->register_bits[capacity] = (uint8_t)bits;
     code->register_bytes += bytes;
-    *number = ++code->register_count;
-    return capacity;
+    return code->register_count++;
+}
+
+/* The number of a register within its function; numbers are given at first sight. */
+static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name) {
+    Arena *arena = d->module->arena;
+    uint32_t index = 0;
+    if (symbol->kind == SYMBOL_REGISTERS) index = (uint32_t)atoi(name + strlen(symbol->name));
+    if (!symbol->targets) /* borrowed: the table of numbers, 0: none yet */
+        symbol->targets = arena_alloc(arena, sizeof(uint32_t) * (size_t)(symbol->count + 1));
+    uint32_t *number = (uint32_t *)symbol->targets + index;
+    if (*number) return *number - 1;
+    *number = add_register(d, name, type_bits(symbol->type)) + 1;
+    return *number - 1;
 }
 
 static const char *bits_text(uint32_t bits) {
@@ -93,11 +98,17 @@ static Ref register_ref(Decoder *d, const PtxOperand *o, uint32_t bits, bool loo
     uint32_t have = type_bits(symbol->type);
     if (symbol->vector > 1) decode_error(d, o, "vector registers are not supported");
     if (o->bits) decode_error(d, o, "only an address may be register + number");
-    bool fits = loose && have > bits && bits > 1 && have <= 32;
+    bool fits = loose && have > bits && bits > 1 && have <= 64;
     if (have != bits && !fits)
         decode_error(d, o, "`%s` is %s, but `%s` needs %s here", o->name, bits_text(have),
                      d->statement->opcode, bits_text(bits));
     uint32_t number = register_number(d, symbol, o->name);
+    if (fits && have == 64 && bits <= 32) { /* goes through a 32-bit register of our own */
+        uint32_t middle = add_register(d, o->name, 32);
+        Widen widen = {.narrow = middle, .wide = number};
+        vec_push(d->module->arena, &d->widen[write ? 1 : 0], widen);
+        number = middle;
+    }
     if (read) vec_push(d->module->arena, &d->uses, number);
     if (write) vec_push(d->module->arena, &d->defines, number);
     return d->code->register_refs[number];
