@@ -56,11 +56,6 @@ void samples_add(Samples *samples, double value, double seconds) {
 /* ---- running -----------------------------------------------------------------------------------
  */
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static bool meets_target(const Result *result) {
     const Measurement *m = result->measurement;
     return m->more_is_better ? result->median >= m->target : result->median <= m->target;
@@ -85,10 +80,9 @@ static bool measure(Bench *bench, const Measurement *measurement, Results *resul
         tool_error("%s: %s did not run", measurement->suite, measurement->name);
         return false;
     }
-    qsort(samples.values, samples.count, sizeof samples.values[0], by_value);
-    uint32_t n = samples.count;
-    Result result = {measurement, (samples.values[(n - 1) / 2] + samples.values[n / 2]) / 2,
-                     samples.values[0], samples.values[n - 1], n};
+    double median = tool_median(samples.values, samples.count) /* sorts */;
+    Result result = {measurement, median, samples.values[0], samples.values[samples.count - 1],
+                     samples.count};
     print_result(&result);
     vec_push(bench->arena, results, result);
     return true;
@@ -182,17 +176,6 @@ static cJSON *json_report(Bench *bench, const Results *results) {
     return report;
 }
 
-static bool write_json(Bench *bench, const Results *results, const char *path) {
-    cJSON *report = json_report(bench, results);
-    char *text = cJSON_Print(report);
-    cJSON_Delete(report);
-    if (!text) return false;
-    const char *whole = arena_printf(bench->arena, "%s\n", text);
-    free(text);
-    if (strcmp(path, "-") == 0) return tool_write_output(whole, strlen(whole));
-    return tool_write_file(path, whole, strlen(whole));
-}
-
 /* One chart a suite: bars of value / target (1 is the target), or of the value without target. */
 static bool plot_suite(Bench *bench, const Results *results, const char *suite,
                        const char *folder) {
@@ -248,7 +231,7 @@ static ExitStatus run_suites(Bench *bench, const BenchOptions *options, const Te
            "most", "unit", "target");
     for (const Measurement *m = measurements; m->suite; m++)
         if (is_wanted(m->suite, suites)) good &= measure(bench, m, &results);
-    if (options->json) good &= write_json(bench, &results, options->json);
+    if (options->json) good &= tool_write_json(json_report(bench, &results), options->json);
     if (options->plot) good &= plot_all(bench, &results, options->plot);
     return good ? STATUS_DONE : STATUS_REFUSED;
 }

@@ -2,6 +2,7 @@
  * here: its name and whether stderr takes colour. */
 #include "tools/tkc_cli.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -131,6 +132,18 @@ const char *nearest_name(const char *typed, const char *const *names, uint32_t c
         }
     }
     return best;
+}
+
+/* ---- numbers -------------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double tool_median(double *values, uint32_t count) {
+    qsort(values, count, sizeof *values, by_value);
+    return (values[(count - 1) / 2] + values[count / 2]) / 2;
 }
 
 /* ---- options -----------------------------------------------------------------------------------
@@ -284,4 +297,19 @@ bool tool_write_output(const char *text, size_t length) {
     if (fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0) return true;
     tool_error("cannot write the output: %s", strerror(errno));
     return false;
+}
+
+bool tool_write_json(cJSON *report, const char *path) {
+    char *text = cJSON_Print(report);
+    cJSON_Delete(report);
+    if (!text) {
+        tool_error("out of memory");
+        return false;
+    }
+    size_t length = strlen(text);
+    text[length] = '\n'; /* in place of the NUL, which is not written */
+    bool good = strcmp(path, "-") == 0 ? tool_write_output(text, length + 1)
+                                       : tool_write_file(path, text, length + 1);
+    free(text);
+    return good;
 }

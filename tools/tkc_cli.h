@@ -13,6 +13,8 @@
 #include "compiler/base.h"
 #include "runtime/tkc.h"
 
+struct cJSON; /* <cjson/cJSON.h> */
+
 typedef enum ExitStatus {
     STATUS_DONE,
     STATUS_REFUSED,   /* the input was refused; diagnostics are on stderr */
@@ -50,6 +52,9 @@ bool options_parse(Arena *arena, const char *command, const Option *table, void 
                    char **arguments, TextList *others);
 void options_help(const Option *table); /* to standard output, one option a line */
 
+/* The middle value (the mean of the two middle ones); sorts the values. */
+double tool_median(double *values, uint32_t count);
+
 /* The nearest of `count` names to what was typed, or NULL when none is near. */
 const char *nearest_name(const char *typed, const char *const *names, uint32_t count);
 
@@ -69,5 +74,7 @@ char *tool_read_file(Arena *arena, const char *path, size_t *length);
 bool tool_write_file(const char *path, const void *data, size_t length);
 /* All of `text` to standard output; false (with a message) when it cannot take it. */
 bool tool_write_output(const char *text, size_t length);
+/* Writes a report to a file, `-`: standard output, and deletes it. */
+bool tool_write_json(struct cJSON *report, const char *path);
 
 #endif

@@ -242,18 +242,12 @@ static ExitStatus compile_kernel(Job *job, const char *kernel_name) {
     return written ? STATUS_DONE : STATUS_REFUSED;
 }
 
-static bool is_constant(const Job *job, const char *name) {
-    for (uint32_t i = 0; i < job->constants.length; i++)
-        if (strcmp(job->constants.data[i].name, name) == 0) return true;
-    return false;
-}
-
 /* Does the file say all types of its run-time parameters? Then it is a kernel, no helper. */
 static bool is_typed(Job *job, const char *function) {
     tkc_source_parameter parameter;
     bool some = false;
     for (uint32_t i = 0; source_parameter(job->source, function, i, &parameter); i++) {
-        if (parameter.is_constexpr || is_constant(job, parameter.name)) continue;
+        if (parameter.is_constexpr || source_is_named(&job->constants, parameter.name)) continue;
         if (!parameter.type) return false;
         some = true;
     }

@@ -3,8 +3,6 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
-#include <stdlib.h>
-#include <time.h>
 
 /* ---- comparing --------------------------------------------------------------------------------
  */
@@ -21,19 +19,6 @@ static double allowed_difference(tkc_dtype dtype) {
     case TKC_F8E4M3:
     case TKC_F8E4M3B15: return ldexp(1, -2);
     case TKC_F8E5M2: return ldexp(1, -1);
-    default: return 0;
-    }
-}
-
-static int significand_bits(tkc_dtype dtype) {
-    switch (dtype) {
-    case TKC_F64: return 53;
-    case TKC_F32: return 24;
-    case TKC_F16: return 11;
-    case TKC_BF16: return 8;
-    case TKC_F8E4M3:
-    case TKC_F8E4M3B15: return 4;
-    case TKC_F8E5M2: return 3;
     default: return 0;
     }
 }
@@ -68,7 +53,7 @@ Difference compare_arrays(const tkc_array *a, const tkc_array *b) {
         }
     }
     double rms = finite ? sqrt(squares / (double)finite) : 0;
-    int bits = significand_bits(a->dtype);
+    int bits = (int)value_significand_bits(a->dtype);
     for (uint64_t i = 0; i < count; i += CHUNK) {
         uint64_t n = decode_pair(&pair, i);
         for (uint64_t j = 0; j < n; j++) {
@@ -97,7 +82,7 @@ static bool print_difference(Run *run, uint32_t i) {
     printf("%s: %s and %s differ by at most %.3g (relative %.3g, %.3g %s; allowed %.3g)\n",
            run->given[i].name, run->launch.device_name, run->other.device_name, difference.absolute,
            difference.relative, difference.steps,
-           significand_bits(run->given[i].dtype) ? "ulp" : "units", difference.allowed);
+           value_significand_bits(run->given[i].dtype) ? "ulp" : "units", difference.allowed);
     if (difference.count == 0) return true;
     fflush(stdout);
     tool_error("%s: %llu elements differ by more than allowed, most at index %llu",
@@ -206,14 +191,5 @@ bool report_json(Run *run, ExitStatus status) {
     cJSON_AddItemToArray(launches, json_launch(&run->launch));
     if (run->other.device_name) cJSON_AddItemToArray(launches, json_launch(&run->other));
     if (status == STATUS_FAULT) cJSON_AddItemToObject(report, "fault", json_fault());
-    char *text = cJSON_Print(report);
-    cJSON_Delete(report);
-    if (!text) {
-        tool_error("out of memory");
-        return false;
-    }
-    const char *whole = arena_printf(run->arena, "%s\n", text);
-    free(text);
-    if (strcmp(run->options->json, "-") == 0) return tool_write_output(whole, strlen(whole));
-    return tool_write_file(run->options->json, whole, strlen(whole));
+    return tool_write_json(report, run->options->json);
 }

@@ -4,7 +4,6 @@
 #include "tools/tkc_commands.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 
 /* clang-format off */
@@ -135,12 +134,6 @@ static bool parse_outputs(Run *run) {
 /* ---- matching values and parameters
  * --------------------------------------------------------------- */
 
-static bool is_constant(const Run *run, const char *name) {
-    for (uint32_t i = 0; i < run->constants.length; i++)
-        if (strcmp(run->constants.data[i].name, name) == 0) return true;
-    return false;
-}
-
 static bool add_constant(Run *run, const char *name, const char *text) {
     tkc_named constant = {name, source_value_text(run->arena, text)};
     vec_push(run->arena, &run->constants, constant);
@@ -150,7 +143,7 @@ static bool add_constant(Run *run, const char *name, const char *text) {
 /* A value for one parameter: a constant, or a type for the compiler and an argument later. */
 static bool match_parameter(Run *run, const tkc_source_parameter *parameter) {
     Given *given = find_given(run, parameter->name);
-    if (is_constant(run, parameter->name)) { /* from -D */
+    if (source_is_named(&run->constants, parameter->name)) { /* from -D */
         if (!given) return true;
         tool_error("`%s` is given twice, by -D and as an argument", parameter->name);
         return false;
@@ -200,7 +193,7 @@ static ExitStatus match_parameters(Run *run) {
         good &= match_parameter(run, &parameter);
     }
     for (uint32_t i = 0; i < run->given_count; i++) {
-        if (run->given[i].used || is_constant(run, run->given[i].name)) continue;
+        if (run->given[i].used || source_is_named(&run->constants, run->given[i].name)) continue;
         const char *near = nearest_name(run->given[i].name, names.items, names.count);
         tool_error("`%s` has no parameter `%s`%s%s%s", run->kernel, run->given[i].name,
                    near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
@@ -312,18 +305,6 @@ static tkc_status read_buffers(Run *run, Launch *launch) {
     return status;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median_of(Arena *arena, const double *values, uint32_t count) {
-    double *sorted = arena_array(arena, double, count);
-    memcpy(sorted, values, count * sizeof *values);
-    qsort(sorted, count, sizeof *sorted, by_value);
-    return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
-}
-
 static tkc_status launch_once(Run *run, Launch *launch, const tkc_argument *arguments,
                               uint32_t count, tkc_event *events[2]) {
     tkc_launch_options options = TKC_LAUNCH_OPTIONS_INIT;
@@ -362,7 +343,11 @@ static ExitStatus launch_all(Run *run, Launch *launch) {
     ExitStatus result = status == TKC_OK ? STATUS_DONE : tool_report(status);
     tkc_event_destroy(events[0]);
     tkc_event_destroy(events[1]);
-    if (launch->repeats) launch->median = median_of(run->arena, launch->times, launch->repeats);
+    if (launch->repeats) {
+        double *sorted = arena_array(run->arena, double, launch->repeats);
+        memcpy(sorted, launch->times, launch->repeats * sizeof *sorted);
+        launch->median = tool_median(sorted, launch->repeats);
+    }
     return result;
 }
 

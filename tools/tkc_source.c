@@ -57,6 +57,12 @@ bool source_constants(Arena *arena, const TextList *options, NamedList *constant
     return true;
 }
 
+bool source_is_named(const NamedList *list, const char *name) {
+    for (uint32_t i = 0; i < list->length; i++)
+        if (strcmp(list->data[i].name, name) == 0) return true;
+    return false;
+}
+
 TextList source_functions(Arena *arena, const tkc_source *source) {
     TextList list = {0};
     while (tkc_source_function(source, list.count)) list.count++;

@@ -13,6 +13,7 @@ tkc_context *source_context(void);
 
 /* Reads `NAME=VALUE` of each -D option. */
 bool source_constants(Arena *arena, const TextList *options, NamedList *constants);
+bool source_is_named(const NamedList *list, const char *name); /* is it in the list? */
 /* The text of a compile-time value in the language: true -> True, none -> None, a bare word that
  * is no dtype -> a string; anything else as it is. */
 const char *source_value_text(Arena *arena, const char *text);

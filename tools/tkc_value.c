@@ -223,10 +223,8 @@ static bool parse_filling(Given *given, uint64_t seed, bool *known) {
     given->kind = GIVEN_TENSOR;
     given->poison = generator.filling == FILL_POISON;
     if (!parse_shape(given, rest + 1)) return false;
-    DType dtype =
-        dtype_from_name(tkc_dtype_name(given->dtype), strlen(tkc_dtype_name(given->dtype)));
-    generator.is_float = dtype_is_float(dtype);
-    generator.unit_bits = dtype_mantissa_bits(dtype) + 1;
+    generator.unit_bits = value_significand_bits(given->dtype);
+    generator.is_float = generator.unit_bits > 0;
     if (!given->poison && !fill(&generator, &given->array)) return complain(given, "out of memory");
     return true;
 }
@@ -308,6 +306,12 @@ tkc_dtype value_natural_dtype(const Given *given) {
     if (given->kind == GIVEN_FLOAT) return TKC_F32;
     if (given->negative) return given->integer <= (UINT64_C(1) << 31) ? TKC_I32 : TKC_I64;
     return given->integer <= INT32_MAX ? TKC_I32 : given->integer <= INT64_MAX ? TKC_I64 : TKC_U64;
+}
+
+uint32_t value_significand_bits(tkc_dtype dtype) {
+    const char *name = tkc_dtype_name(dtype);
+    DType own = dtype_from_name(name, strlen(name));
+    return dtype_is_float(own) ? dtype_mantissa_bits(own) + 1 : 0;
 }
 
 const char *array_describe(Arena *arena, const tkc_array *array) {

@@ -41,6 +41,8 @@ ExitStatus value_parse_text(Arena *arena, const char *name, const char *text, ui
 
 /* The type a number has when neither the user nor the file says: i1, i32, i64, u64, f32. */
 tkc_dtype value_natural_dtype(const Given *given);
+/* Bits of a float's significand, the hidden one included: f32: 24; 0 for integers. */
+uint32_t value_significand_bits(tkc_dtype dtype);
 /* "f32[128,64]", "i32 100", "none": for messages. */
 const char *value_describe(Arena *arena, const Given *given);
 const char *array_describe(Arena *arena, const tkc_array *array);
