@@ -66,7 +66,7 @@ typedef struct Tensor {
 
 static inline uint32_t shape_count(const char *shape) {
     uint32_t count = 1;
-    while (shape && *shape) {
+    while (shape && *shape >= '0' && *shape <= '9') {
         char *end;
         count *= (uint32_t)strtoul(shape, &end, 10);
         shape = *end ? end + 1 : end;

@@ -280,6 +280,13 @@ START_TEST(loops_carry_values) {
              "yield %3\n}",
              in, out, 1);
     ck_assert_int_eq(out[0], 45);
+    /* the inner loop starts from the outer's values, exchanged */
+    run_ints("%200: i32, %201: i32 = for %100, %102, %107, %103, %104 "
+             "(%1: i32, %2: i32, %3: i32) {\n"
+             "%4: i32, %5: i32 = for %100, %107, %107, %3, %2 (%6: i32, %7: i32, %8: i32) {\n"
+             "%9: i32 = add %7, %107\nyield %9, %8\n}\nyield %4, %5\n}",
+             in, out, 2);
+    ck_assert(out[0] == 10 && out[1] == 8); /* 7 8, 9 7, 8 9, 10 8 */
     run_ints("%200: i32, %201: i32 = while %101, %100 (%1: i32, %2: i32) {\n"
              "%3: i1 = gt %1, %100\ncondition %3, %2, %1\n} (%4: i32, %5: i32) {\n"
              "%6: i32 = add %4, %5\n%7: i32 = add %5, %106\nyield %7, %6\n}",
