@@ -249,7 +249,7 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
         given[index] = true;
     }
     if (used < a->positional.length) {
-        fail(l, a->positional_spans.data[used], "`%s` takes %u positional arguments, %u are given",
+        fail(l, a->positional_spans.data[used], "`%s` takes %u arguments by position, %u are given",
              f->name, used, a->positional.length);
         note_definition(l, f);
         return false;

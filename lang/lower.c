@@ -1,15 +1,18 @@
 /* lower.c: from a kernel's syntax tree to a module: which parameters are constants and which have
  * what type, then the body.
  */
-#include "lang/lower_internal.h"
+#include "lang/builtin_internal.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 /* ---- finding the kernel ---------------------------------------------------------------------- */
 
 /* `def` without a name gives a function without one. */
-static bool is_function(const Item *item) { return item->kind == ITEM_FUNCTION && item->name; }
+static bool is_function(const Item *item) {
+    return item->kind == ITEM_FUNCTION && item->name;
+}
 
 uint32_t lang_function_count(const File *file) {
     uint32_t count = 0;
@@ -125,7 +128,8 @@ const KernelParameter *lang_parameters(Arena *arena, const File *file, const Sou
 typedef struct Meaning {
     bool found, is_constant;
     Val constant;
-    const Type *type;
+    const Type *type;          /* a descriptor: of its base pointer */
+    const Pointer *descriptor; /* rank and block; NULL: none */
     int64_t divisibility;
 } Meaning;
 
@@ -160,8 +164,52 @@ static Val constant_text(Lower *l, const char *text, const char *what) {
     return lower_expression(l, node);
 }
 
-/* "*fp16:16", "i32", "i32:1", "128", "None", ... */
+/* "tensordesc<fp16[64, 32]>": what stands between the brackets. */
+static bool read_descriptor(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
+    size_t length = strcspn(text, "[");
+    DType d = dtype_from_name(text, length);
+    Pointer *p = arena_new(l->arena, Pointer);
+    const char *t = text + length;
+    bool ok = d != DT_NONE && *t == '[';
+    while (ok && *t != ']') {
+        char *end;
+        long long extent = strtoll(t + 1, &end, 10);
+        ok = end > t + 1 && p->rank < MAX_RANK && extent > 0 && !(extent & (extent - 1)) &&
+             extent <= MAX_BLOCK_ELEMENTS;
+        if (!ok) break;
+        p->block[p->rank++] = (uint32_t)extent;
+        t = end + strspn(end, " ");
+        ok = *t == ',' || *t == ']';
+    }
+    if (!ok || (strcmp(t, "]>") != 0 && strncmp(t, "],", 2) != 0)) {
+        fail(l, span, "parameter `%s`: this is not the type of a tensor descriptor", name);
+        note(l, span,
+             "it is written tensordesc<fp16[64, 32]>: the dtype and the extents of the "
+             "block, powers of two");
+        return false;
+    }
+    if (!check_elements(l, p->rank, p->block, span)) return false;
+    m->found = true;
+    m->type = type_pointer(l->types, type_scalar(l->types, d));
+    m->descriptor = p;
+    m->divisibility = 16; /* what the hardware asks of a descriptor's address */
+    return true;
+}
+
+/* "*fp16:16", "i32", "i32:1", "128", "None", "tensordesc<fp16[64]>" ... */
+/* A name that stands for no constant: a type that was misspelt. */
+static bool is_plain_word(const char *s, size_t length) {
+    static const char *const words[] = {"None", "True", "False", "none", "true", "false",
+                                        "inf",  "nan"};
+    for (size_t i = 0; i < length; i++)
+        if (!isalnum((unsigned char)s[i]) && s[i] != '_') return false;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(words); i++)
+        if (strlen(words[i]) == length && memcmp(words[i], s, length) == 0) return false;
+    return length && !isdigit((unsigned char)*s);
+}
+
 static bool read_type(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
+    if (strncmp(text, "tensordesc<", 11) == 0) return read_descriptor(l, text + 11, span, name, m);
     const char *t = text;
     uint32_t stars = 0;
     while (*t == '*') t++, stars++;
@@ -170,7 +218,7 @@ static bool read_type(Lower *l, const char *text, Span span, const char *name, M
     DType d = dtype_from_name(t, length);
     m->found = true;
     m->divisibility = 1;
-    if (d == DT_NONE && !stars) { /* a literal: a constant */
+    if (d == DT_NONE && !stars && !is_plain_word(t, length)) { /* a literal: a constant */
         m->is_constant = true;
         m->constant = constant_text(l, text, arena_printf(l->arena, "the value of `%s`", name));
         return m->constant.kind != VAL_ERROR;
@@ -209,8 +257,10 @@ static size_t item_length(const char *s) {
     for (; s[n]; n++) {
         char c = s[n];
         if (quote) {
-            if (c == '\\' && s[n + 1]) n++;
-            else if (c == quote) quote = 0;
+            if (c == '\\' && s[n + 1])
+                n++;
+            else if (c == quote)
+                quote = 0;
         } else if (c == '\'' || c == '"') {
             quote = c;
         } else if (strchr("([{<", c)) {
@@ -439,6 +489,39 @@ static void check_given_names(Lower *l, const Node *function) {
              function->name, parameters);
 }
 
+/* A descriptor from the host is passed as its base, its extents (i32), and its strides (i64) but
+ * the last, which is 1: x, x_shape0, x_shape1, x_stride0. */
+static void add_descriptor(Lower *l, const Node *p, const Meaning *m, Parameter *parameters,
+                           uint32_t *count) {
+    const Pointer *d = m->descriptor;
+    int64_t step = 16 / type_element_size(m->type->element);
+    for (uint32_t i = 0; i < d->rank; i++) {
+        const char *name = arena_printf(l->arena, "%s_shape%u", p->name, i);
+        parameters[(*count)++] =
+            (Parameter){intern_string(l->names, name), type_scalar(l->types, DT_i32), 1, p->span};
+    }
+    for (uint32_t i = 0; i + 1 < d->rank; i++) {
+        const char *name = arena_printf(l->arena, "%s_stride%u", p->name, i);
+        parameters[(*count)++] = (Parameter){intern_string(l->names, name),
+                                             type_scalar(l->types, DT_i64), step, p->span};
+    }
+}
+
+static Val descriptor_parameter(Lower *l, const Pointer *shape, Value *base, uint32_t *at) {
+    Value **arguments = l->module->kernel->body->arguments;
+    Pointer *p = arena_new(l->arena, Pointer);
+    *p = *shape;
+    p->base = base;
+    l->build.region = l->module->kernel->body;
+    l->build.before = NULL;
+    for (uint32_t i = 0; i < p->rank; i++)
+        p->shape[i] = cast_to(l, arguments[(*at)++], DT_i64, WORD_none);
+    for (uint32_t i = 0; i + 1 < p->rank; i++) p->strides[i] = arguments[(*at)++];
+    const Type *i64 = type_scalar(l->types, DT_i64);
+    p->strides[p->rank - 1] = build_constant_int(&l->build, i64, 1);
+    return (Val){.kind = VAL_DESCRIPTOR, .pointer = p};
+}
+
 /* Every parameter's value in the kernel's scope; false after an error. */
 static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel *options) {
     uint32_t count = 0, index = 0, run_time = 0;
@@ -449,7 +532,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
     tune(l, function, &tuned, options);
     for (const Node *p = function->parameters; p; p = p->next) count++;
     Meaning *meanings = arena_array(l->arena, Meaning, count + 1);
-    Parameter *parameters = arena_array(l->arena, Parameter, count + 1);
+    Parameter *parameters = arena_array(l->arena, Parameter, (count + 1) * (2 * MAX_RANK));
     for (const Node *p = function->parameters; p; p = p->next, index++) {
         Meaning *m = &meanings[index];
         if (!p->name) continue;
@@ -470,6 +553,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
             text_printf(&types, no_type++ ? ", `%s`" : "`%s`", p->name);
         } else if (!m->is_constant) {
             parameters[run_time++] = (Parameter){p->name, m->type, m->divisibility, p->span};
+            if (m->descriptor) add_descriptor(l, p, m, parameters, &run_time);
         }
     }
     if (no_type) report_missing(l, function, types.data, no_type, false);
@@ -488,6 +572,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
         if (!p->name) continue;
         Meaning *m = &meanings[index];
         Val v = m->is_constant ? m->constant : val_tensor(kernel->body->arguments[run_time++]);
+        if (m->descriptor) v = descriptor_parameter(l, m->descriptor, v.value, &run_time);
         v.span = p->span;
         Binding b = {.name = p->name, .value = v};
         vec_push(l->arena, &scope->bindings, b);

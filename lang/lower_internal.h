@@ -230,7 +230,7 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
 Val module_attribute(Lower *l, Val module, const char *name, Span span);
 const Item *file_item(const File *file, const char *name);
 
-/* ---- class.c ----------------------------------------------------------------------------------- */
+/* ---- class.c ---- */
 
 Val class_val(Lower *l, FileScope *file, const Node *node);
 Val class_attribute(Lower *l, const Class *c, const char *name, const Node *node);

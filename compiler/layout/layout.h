@@ -11,15 +11,18 @@
  *     i=2  w1l0r0 w1l0r1 w1l1r0 w1l1r1        lane bit 1     moves i0:  column 0100
  *     i=3  w1l2r0 w1l2r1 w1l3r0 w1l3r1        warp bit 0     moves i1:  column 1000
  *
- * The element that (register r, lane l, warp w) holds is the XOR of the columns of the bits that are
+ * The element that (register r, lane l, warp w) holds is the XOR of the columns of the bits that
+ * are
  * set in r, l and w: thread w1 l1, register 1 holds 1000 ^ 0010 ^ 0001 = 1011 = (2, 3). That is
  * all a layout is: one column a hardware bit. Everything else is linear algebra on columns:
  *
  *   - A column of 0 means that the threads which differ in this bit hold the same element.
  *   - Two columns that share bits are a swizzle.
- *   - reshape keeps row-major numbers, so it keeps the layout; a transpose permutes the bits of each
+ *   - reshape keeps row-major numbers, so it keeps the layout; a transpose permutes the bits of
+ * each
  *     column; a slice (what a reduction leaves) drops the bits of one dim.
- *   - Going from layout A to layout B is the map B^-1 A from hardware bits to hardware bits: when it
+ *   - Going from layout A to layout B is the map B^-1 A from hardware bits to hardware bits: when
+ * it
  *     moves register bits only, the conversion is a renaming; when it keeps the warp bits, shuffles
  *     do it; else it goes through shared memory, whose offsets are one more input of such a map.
  *
@@ -95,7 +98,8 @@ bool bit_map_invert(const BitMap *map, BitMap *inverse);           /* false: sin
  * False when `to` lacks an element that `from` holds. */
 bool layout_quotient(const Layout *from, const Layout *to, BitMap *map);
 
-/* ---- shapes ------------------------------------------------------------------------------------- */
+/* ---- shapes -------------------------------------------------------------------------------------
+ * */
 
 /* The layout of the transposed block: result dim i is operand dim order[i]. */
 Layout layout_permute(const Layout *l, uint32_t rank, const uint32_t *shape, const int64_t *order);
@@ -129,7 +133,8 @@ void layout_print(const Layout *l, Text *out);
 /* Reads the form at *text and moves it on; false (and *text where it failed) when it is not one. */
 bool layout_read(const char **text, Layout *l);
 
-/* ---- how to convert ---------------------------------------------------------------------------- */
+/* ---- how to convert ----------------------------------------------------------------------------
+ * */
 
 typedef enum ConversionKind {
     CONVERT_NOTHING,   /* the same element in the same place */
