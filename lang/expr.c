@@ -86,9 +86,12 @@ static Val pointer_attribute(Lower *l, Val of, const char *name, const Node *nod
     bool block_shape = strcmp(name, "block_shape") == 0;
     if (block_shape || strcmp(name, "shape") == 0 || strcmp(name, "strides") == 0) {
         Val *items = arena_array(l->arena, Val, p->rank);
-        for (uint32_t i = 0; i < p->rank; i++)
-            items[i] = block_shape ? val_int(p->block[i])
-                                   : val_tensor(name[1] == 'h' ? p->shape[i] : p->strides[i]);
+        for (uint32_t i = 0; i < p->rank; i++) {
+            bool extent = name[1] == 'h';
+            Value *v = extent ? p->shape[i] : p->strides[i];
+            if (extent && of.kind == VAL_DESCRIPTOR) v = cast_to(l, v, DT_i32, WORD_none);
+            items[i] = block_shape ? val_int(p->block[i]) : val_tensor(v);
+        }
         return val_tuple(items, p->rank);
     }
     bool descriptor = of.kind == VAL_DESCRIPTOR;

@@ -457,10 +457,10 @@ static void report_missing(Lower *l, const Node *function, const char *names, ui
         note(l, function->span, "give it with -D NAME=VALUE, a default, or @triton.autotune");
     } else {
         fail(l, function->op_span.line ? function->op_span : function->span,
-             "`%s` needs types for the parameter%s %s", function->name, count > 1 ? "s" : "",
-             names);
+             "`%s` needs %s for the parameter%s %s", function->name,
+             count > 1 ? "types" : "a type", count > 1 ? "s" : "", names);
         note(l, function->span,
-             "annotate them, e.g. x: \"*fp16:16\", n: \"i32\", or give a signature with -s");
+             "annotate parameters, e.g. x: \"*fp16:16\", n: \"i32\", or give a signature with -s");
     }
 }
 
