@@ -249,8 +249,8 @@ static bool bind_function(Lower *l, const Function *f, const Arguments *a, Scope
         given[index] = true;
     }
     if (used < a->positional.length) {
-        fail(l, a->positional_spans.data[used], "`%s` takes %u arguments by position, %u are given",
-             f->name, used, a->positional.length);
+        fail(l, a->positional_spans.data[used], "`%s` takes %u argument%s by position, not %u",
+             f->name, used, used == 1 ? "" : "s", a->positional.length);
         note_definition(l, f);
         return false;
     }
