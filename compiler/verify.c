@@ -5,6 +5,7 @@
  * the third can keep one bit a value, "visible here", while it checks each op: its types by
  * rules.c, that its operands are visible, and that regions end as they must.
  */
+#include "compiler/gpu/gpu.h"
 #include "compiler/ir.h"
 #include "compiler/layout/layout.h"
 #include "compiler/rules.h"
@@ -241,5 +242,10 @@ bool ir_verify(Module *module, Level level) {
     v.visible = arena_array(module->arena, bool, v.count);
     check_kernel(&v, kernel);
     check_region(&v, kernel->body, NULL);
+    if (level == LEVEL_PLACED && v.errors == 0) {
+        const Op *culprit;
+        const char *bad = gpu_check_placed(module, &culprit);
+        if (bad) report(&v, culprit, "%s", bad);
+    }
     return v.errors == 0;
 }

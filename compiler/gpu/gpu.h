@@ -106,6 +106,10 @@ bool pass_place(Module *module);    /* LAID -> PLACED: shared memory by lifetime
  * shared_alloc. 0: none. The same function serves place, verify and the emitter. */
 uint32_t gpu_scratch_bytes(const Module *module, const Op *op);
 
+/* PLACED: does each op that needs shared memory have a place, apart from those alive with it? NULL,
+ * or what is wrong with *culprit. */
+const char *gpu_check_placed(Module *module, const Op **culprit);
+
 /* Is this dot done by mma.sync, and with which tile? False: by FMA. */
 bool gpu_dot_mma(const Module *module, const Op *dot, MmaTile *tile);
 
