@@ -5,6 +5,11 @@
  *
  * Memory is virtual: buffer number k lives at addresses from (k + 1) << 40, so that any address a
  * kernel computes tells which buffer it was meant for, however far out of bounds it went.
+ *
+ * What the language leaves open is fixed here, so that every run gives the same bits: lanes of a
+ * load that are masked off and have no `other` are zero; of a store's elements with one address
+ * the last in row-major order stays; the order of sums is that of interp_reduce.c and
+ * interp_dot.c; the meaning of element ops is that of eval.h.
  */
 #ifndef TKC_COMPILER_INTERP_H
 #define TKC_COMPILER_INTERP_H
@@ -17,8 +22,8 @@ enum { INTERP_BUFFER_SHIFT = 40 };
 typedef struct InterpBuffer {
     uint8_t *data; /* NULL: this number is free */
     uint64_t size;
-    /* One bit a byte: was it ever written? NULL: all of it counts as written. Set by stores;
-     * a load of an unwritten byte is a fault. */
+    /* One bit a byte: was it ever written? NULL: all of it counts as written. Set by stores
+     * (bytes of it atomically); a load of an unwritten byte is a fault. */
     uint8_t *written;
 } InterpBuffer;
 
@@ -30,7 +35,9 @@ typedef struct InterpLaunch {
     const InterpBuffer *buffers; /* indexed by number */
     uint32_t buffer_count;
     uint32_t threads;  /* 0: as many as the machine has */
-    bool check_races;  /* two programs, same byte, not both atomic, at least one write, unordered */
+    /* Two programs, same byte, not both atomic, at least one write, unordered (interp_races.c).
+     * Programs then run one by one, in order. */
+    bool check_races;
     bool ieee_dot;     /* f32 dot in full f32 whatever `precision` says (default: as the GPU) */
     void (*print)(void *context, const char *line); /* device_print; NULL: dropped; serialised */
     void *print_context;

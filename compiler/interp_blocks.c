@@ -33,9 +33,8 @@ static void fill_row(size_t n, uint32_t size, void *to, const void *from) {
     }
 }
 
-/* n elements; steps in elements. */
-static void move_row(size_t n, uint32_t size, void *to, size_t to_step, const void *from,
-                     size_t from_step) {
+void move_elements(size_t n, uint32_t size, void *to, size_t to_step, const void *from,
+                   size_t from_step) {
     if (to_step == 1 && from_step == 1) {
         memcpy(to, from, n * size);
         return;
@@ -98,7 +97,8 @@ static void gather_rows(const Type *to, uint32_t size, uint8_t *result, const ui
         if (steps[last] == 0)
             fill_row(n, size, result + (size_t)done * size, source + from * size);
         else
-            move_row(n, size, result + (size_t)done * size, 1, source + from * size, steps[last]);
+            move_elements(n, size, result + (size_t)done * size, 1, source + from * size,
+                          steps[last]);
         for (uint32_t d = last; d-- > 0 && ++index[d] == to->shape[d];) index[d] = 0;
     }
 }
@@ -152,16 +152,16 @@ bool interp_extract(Thread *t, const Step *step) {
 bool interp_join(Thread *t, const Step *step) {
     const Place *in = step->in, *out = &step->out[0];
     uint8_t *r = place_data(t, out);
-    move_row(in[0].count, out->size, r, 2, place_data(t, &in[0]), 1);
-    move_row(in[1].count, out->size, r + out->size, 2, place_data(t, &in[1]), 1);
+    move_elements(in[0].count, out->size, r, 2, place_data(t, &in[0]), 1);
+    move_elements(in[1].count, out->size, r + out->size, 2, place_data(t, &in[1]), 1);
     return true;
 }
 
 bool interp_split(Thread *t, const Step *step) {
     const Place *in = &step->in[0], *out = step->out;
     const uint8_t *x = place_data(t, in);
-    move_row(out[0].count, in->size, place_data(t, &out[0]), 1, x, 2);
-    move_row(out[1].count, in->size, place_data(t, &out[1]), 1, x + in->size, 2);
+    move_elements(out[0].count, in->size, place_data(t, &out[0]), 1, x, 2);
+    move_elements(out[1].count, in->size, place_data(t, &out[1]), 1, x + in->size, 2);
     return true;
 }
 
@@ -221,4 +221,6 @@ bool interp_histogram(Thread *t, const Step *step) {
 }
 
 /* Never run: a view. */
-bool interp_convert(Thread *t, const Step *step) { return (void)t, (void)step, true; }
+bool interp_convert(Thread *t, const Step *step) {
+    return (void)t, (void)step, true;
+}

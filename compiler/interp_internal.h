@@ -118,6 +118,9 @@ uint64_t place_int(Thread *t, const Place *place); /* first element, zero-extend
 bool run_block(Thread *t, const Block *block);
 void run_copies(Thread *t, const Block *block);
 void copy_place(Thread *t, const Place *from, const Place *to);
+/* n elements of `size` bytes; steps from one to the next in elements. */
+void move_elements(size_t n, uint32_t size, void *to, size_t to_step, const void *from,
+                   size_t from_step);
 /* False when the program must not go on: cancelled, or a lower one is at fault. */
 bool may_go_on(Thread *t);
 
@@ -139,8 +142,12 @@ void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]);
  */
 
 /* Where the pointers of a memory op stand among its operands. */
-INLINE uint32_t pointer_index(const Op *op) { return op->code == OP_async_copy ? 2 : 0; }
-INLINE const Type *pointer_type(const Op *op) { return op_operand(op, pointer_index(op))->type; }
+INLINE uint32_t pointer_index(const Op *op) {
+    return op->code == OP_async_copy ? 2 : 0;
+}
+INLINE const Type *pointer_type(const Op *op) {
+    return op_operand(op, pointer_index(op))->type;
+}
 
 StepRun interp_element;
 #define OP(name, ...) StepRun interp_##name;

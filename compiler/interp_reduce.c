@@ -184,6 +184,12 @@ bool interp_reduce(Thread *t, const Step *step) {
 static void move_plane(const Op *op, uint32_t j, uint32_t first, uint32_t n, uint32_t size,
                        uint8_t *block, uint8_t *lanes, bool into) {
     const uint32_t inner = inner_extent(op), axis = axis_extent(op);
+    if (inner == 1) {
+        uint8_t *at = block + ((size_t)first * axis + j) * size;
+        move_elements(n, size, into ? at : lanes, into ? axis : 1, into ? lanes : at,
+                      into ? 1 : axis);
+        return;
+    }
     for (uint32_t done = 0; done < n;) {
         const uint32_t o = (first + done) / inner, i = (first + done) % inner;
         const uint32_t run = inner - i < n - done ? inner - i : n - done;
