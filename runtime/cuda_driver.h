@@ -17,23 +17,7 @@ enum {
 #include "runtime/cuda.def"
 };
 
-typedef struct CUlaunchAttribute {
-    CUlaunchAttributeID id;
-    char pad[4];
-    union {
-        char room[64];
-        struct {
-            unsigned x, y, z;
-        } cluster;
-    } value;
-} CUlaunchAttribute;
-
-typedef struct CUlaunchConfig {
-    unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared;
-    CUstream stream;
-    CUlaunchAttribute *attributes;
-    unsigned attribute_count;
-} CUlaunchConfig;
+#include "runtime/cuda_structs.h"
 
 typedef struct CudaDriver {
     int device_count; /* 0: `reason` says why */

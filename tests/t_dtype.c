@@ -53,7 +53,7 @@ START_TEST(encoding) {
             check_encode((tkc_dtype)dtype, special[i]);
             check_encode((tkc_dtype)dtype, -special[i]);
         }
-        for (int i = 0; i < 200000; i++) {
+        for (int i = 0; i < 40000; i++) {
             double value = ldexp((double)(int64_t)next(&state), (int)(next(&state) % 80) - 110);
             check_encode((tkc_dtype)dtype, value);
         }
