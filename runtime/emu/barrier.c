@@ -87,9 +87,9 @@ static Step uniform(Warp *w, const Inst *in, Ref ref, uint32_t *value, const cha
     const uint32_t *lanes = lanes32(w, ref);
     *value = lanes[first_lane(w->active)];
     FOR_LANES(w->active, l)
-    if (lanes[l] != *value) return fault(w, in, EMU_BARRIER, l, 0,
-                                         "lanes of one warp give different %s: %u and %u", what,
-                                         *value, lanes[l]);
+    if (lanes[l] != *value)
+        return fault(w, in, EMU_BARRIER, l, 0, "lanes of one warp give different %s: %u and %u",
+                     what, *value, lanes[l]);
     return STEP_NEXT;
 }
 

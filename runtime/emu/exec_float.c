@@ -296,10 +296,10 @@ static Step half_any(Warp *w, const Inst *in) {
     const uint32_t *a = lanes32(w, in->r[1]), *b = lanes32(w, in->r[in->ref_count > 2 ? 2 : 1]),
                    *c = lanes32(w, in->r[in->ref_count > 3 ? 3 : 1]);
     FOR_LANES(w->active, l)
-    for (uint32_t h = 0; h < halves; h++) out[l] |=
-        half_one(f, format, a[l] >> (16 * h) & 0xffff, b[l] >> (16 * h) & 0xffff,
-                 c[l] >> (16 * h) & 0xffff)
-        << (16 * h);
+    for (uint32_t h = 0; h < halves; h++)
+        out[l] |= half_one(f, format, a[l] >> (16 * h) & 0xffff, b[l] >> (16 * h) & 0xffff,
+                           c[l] >> (16 * h) & 0xffff)
+                  << (16 * h);
     write32(w, in->r[0], out);
     return STEP_NEXT;
 }

@@ -170,8 +170,8 @@ typedef struct Code { /* one function */
     uint8_t *register_bits;      /* 1, 32 (and narrower), 64, 128 */
     uint8_t *tracked;            /* by register number: needs run-time tracking */
     uint32_t local_bytes;        /* own frame; parameters of calls included */
-    uint32_t shared_bytes;         /* static shared memory, the module's own included */
-    uint32_t parameter_bytes;     /* kernels: the block of parameters */
+    uint32_t shared_bytes;       /* static shared memory, the module's own included */
+    uint32_t parameter_bytes;    /* kernels: the block of parameters */
     bool any_tracked;
     CallEdge *calls;
 } Code;
@@ -211,11 +211,11 @@ enum {
 #define EMU_SPECIALS(SPECIAL)                                                                      \
     SPECIAL(tid_x, "%tid.x", 32)                                                                   \
     SPECIAL(tid_y, "%tid.y", 32)                                                                   \
-    SPECIAL(tid_z, "%tid.z", 32) SPECIAL(ntid_x, "%ntid.x", 32) SPECIAL(                           \
-        ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32)     \
-        SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(                 \
-            nctaid_x, "%nctaid.x", 32) SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z,        \
-                                                                                  "%nctaid.z", 32) \
+    SPECIAL(tid_z, "%tid.z", 32)                                                                   \
+    SPECIAL(ntid_x, "%ntid.x", 32) SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(                         \
+        ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32)   \
+        SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x", 32) SPECIAL(               \
+            nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z, "%nctaid.z", 32)                          \
             SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                 \
                 nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)   \
                 SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(   \

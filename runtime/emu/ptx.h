@@ -171,7 +171,8 @@ typedef struct PtxFunction {
 } PtxFunction;
 
 typedef struct PtxLoc {
-    uint32_t file, line;
+    uint32_t file, line;         /* of the statement; of the call, when inlined from another file */
+    uint32_t own_file, own_line; /* as written */
 } PtxLoc;
 
 typedef struct PtxModule {

@@ -372,11 +372,21 @@ void build_targets(PtxParse *p, const char *label, PtxOperand *targets, uint32_t
     ptx_declare(p->module, SYMBOL_TARGETS, p->scope, label, line)->targets = targets;
 }
 
-void build_loc(PtxParse *p, uint64_t file, uint64_t line) {
+/* A line of another file (a toolkit's header) says less than the call that inlined it; the call
+ * itself may have been inlined: then it stands a few .locs before this one. */
+void build_loc(PtxParse *p, uint64_t file, uint64_t line, uint64_t at_file, uint64_t at_line) {
     PtxModule *module = p->module;
-    PtxLoc loc = {(uint32_t)file, (uint32_t)line};
+    PtxLoc loc = {(uint32_t)file, (uint32_t)line, (uint32_t)file, (uint32_t)line};
+    if (at_file && at_file != file) loc.file = (uint32_t)at_file, loc.line = (uint32_t)at_line;
+    uint32_t count = module->locs.length;
+    for (uint32_t i = count; at_file && i > 1 && i + 16 > count; i--) {
+        const PtxLoc *outer = &module->locs.data[i - 1];
+        if (outer->own_file != at_file || outer->own_line != at_line) continue;
+        if (outer->file != loc.own_file) loc.file = outer->file, loc.line = outer->line;
+        break;
+    }
     PtxLoc last = module->locs.data[p->loc];
-    if (last.file == loc.file && last.line == loc.line) return;
+    if (!memcmp(&last, &loc, sizeof loc)) return;
     vec_push(p->arena, &module->locs, loc);
     p->loc = module->locs.length - 1;
 }

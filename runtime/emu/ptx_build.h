@@ -21,7 +21,8 @@ typedef struct PtxParse {
     PtxModule *module;
     PtxFunction *function; /* being read, or NULL */
     uint32_t scope, depth;
-    uint32_t loc; /* latest .loc */
+    uint32_t opened; /* line where a comment or section began */
+    uint32_t loc;    /* latest .loc */
     PtxDeclaration declaration;
     PtxInitials initials;
     bool link_extern;
@@ -54,7 +55,8 @@ PtxStatement *build_statement(PtxParse *p, const char *opcode, PtxOperand *opera
                               uint32_t column);
 void build_label(PtxParse *p, const char *name, uint32_t line, uint32_t column);
 void build_targets(PtxParse *p, const char *label, PtxOperand *targets, uint32_t line);
-void build_loc(PtxParse *p, uint64_t file, uint64_t line);
+/* at_file, at_line: where it was inlined; 0: it was not. */
+void build_loc(PtxParse *p, uint64_t file, uint64_t line, uint64_t at_file, uint64_t at_line);
 void build_file(PtxParse *p, uint64_t number, const char *path);
 void build_target(PtxParse *p, const char *word, uint32_t line);
 

@@ -159,7 +159,10 @@ body: ';' { build_end_function(p, false); }
 statements: %empty | statements statement;
 
 statement: variable ';'
-    | LOC INTEGER INTEGER INTEGER loc_rest { build_loc(p, $2, $3); }
+    | LOC INTEGER INTEGER INTEGER { build_loc(p, $2, $3, 0, 0); }
+    | LOC INTEGER INTEGER INTEGER ',' NAME name_offset ',' NAME INTEGER INTEGER INTEGER {
+        build_loc(p, $2, $3, $10, $11);
+      }
     | PRAGMA strings ';'
     | NAME ':' { build_label(p, $1, LINE(@1), COLUMN(@1)); }
     | NAME ':' TARGETS names ';' { build_targets(p, $1, $4, LINE(@1)); }
@@ -186,7 +189,6 @@ statement: variable ';'
     | error ';'
     ;
 
-loc_rest: %empty | ',' NAME name_offset ',' NAME INTEGER INTEGER INTEGER;
 name_offset: NAME | NAME '+' INTEGER;
 
 opcode: OPCODE operands ';' { build_statement(p, $1, $2, LINE(@1), COLUMN(@1)); }

@@ -245,6 +245,12 @@ void shape_stmatrix(Decoder *d) {
     end(d);
 }
 
+void shape_movmatrix(Decoder *d) {
+    destination(d, TYPE_b32);
+    source(d, TYPE_b32);
+    end(d);
+}
+
 /* Bits of the element type in fragments of an m x k (or k x n, m x n) matrix, in registers. */
 static uint32_t fragment_registers(uint32_t elements, PtxType type) {
     uint32_t bits = type_bits(type);

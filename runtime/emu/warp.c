@@ -199,9 +199,9 @@ static Step branch_table(Warp *w, const Inst *in) {
     Mask rest = w->active, stay = f->mask & ~w->active;
     Join *join = NULL;
     FOR_LANES(rest, l)
-    if (index[l] >= targets->count) return fault(w, in, EMU_OUT_OF_BOUNDS, l, index[l],
-                                                 "branch table index %u of %u", index[l],
-                                                 targets->count);
+    if (index[l] >= targets->count)
+        return fault(w, in, EMU_OUT_OF_BOUNDS, l, index[l], "branch table index %u of %u", index[l],
+                     targets->count);
     Mask first = 0;
     uint32_t first_pc = targets->pc[index[first_lane(rest)]];
     FOR_LANES(rest, l) if (targets->pc[index[l]] == first_pc) first |= (Mask)1 << l;
