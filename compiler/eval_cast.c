@@ -100,8 +100,7 @@ EvalLoop *eval_narrow_loop(DType out, bool rtz) {
     return rtz ? towards_zero[out] : nearest[out];
 }
 
-/* ---- to f32, rounding to odd or towards zero ---------------------------------------------------
- */
+/* ---- to f32, rounding to odd or towards zero ------------------------------------------------- */
 
 /* 64-bit magnitudes to a double: what does not fit 53 bits sets the last one of them. */
 INLINE double magnitude_to_odd(uint64_t m) {
@@ -134,8 +133,7 @@ EvalLoop *eval_truncate_loop(void) {
     return truncate_f32;
 }
 
-/* ---- integers, f32, f64 ------------------------------------------------------------------------
- */
+/* ---- integers, f32, f64 ---------------------------------------------------------------------- */
 
 /* Truncates; beyond the range the nearest end of it, NaN 0. `limit` is 2^(value bits). */
 #define SATURATE(T, low, high, limit)                                                              \

@@ -13,8 +13,7 @@
 
 #include <math.h>
 
-/* ---- exp and log --------------------------------------------------------------------------------
- */
+/* ---- exp and log ----------------------------------------------------------------------------- */
 
 static const double round_magic = 0x1.8p52; /* adding it leaves the integer in the low bits */
 
@@ -80,8 +79,7 @@ ROW(log)
 ROW(log2)
 ROW(log10)
 
-/* ---- machine instructions
- * ------------------------------------------------------------------------ */
+/* ---- machine instructions -------------------------------------------------------------------- */
 
 #define PLAIN(op, f32, f64)                                                                        \
     LOOP1(op##_f32, float, float, f32)                                                             \
@@ -104,8 +102,7 @@ PLAIN(rint, __builtin_rintf(a), __builtin_rint(a))
 PLAIN2(copysign, __builtin_copysignf(a, b), __builtin_copysign(a, b))
 PLAIN2(nextafter, nextafterf(a, b), nextafter(a, b))
 
-/* ---- libm
- * ------------------------------------------------------------------------------------------ */
+/* ---- libm ------------------------------------------------------------------------------------ */
 
 #define LIBM(op, function)                                                                         \
     LOOP(, op##_f32, float, float, 1, function((double)a))                                         \

@@ -185,8 +185,7 @@ bool interp_barrier(Thread *t, const Step *step) {
     return (void)t, (void)step, true;
 }
 
-/* ---- programs ----------------------------------------------------------------------------------
- */
+/* ---- programs -------------------------------------------------------------------------------- */
 
 void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]) {
     const uint32_t *grid = run->launch->grid;
@@ -251,8 +250,7 @@ static void *work(void *context) {
     return NULL;
 }
 
-/* ---- threads -----------------------------------------------------------------------------------
- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 enum { HELPERS_WHEN_WAITING = 512 };
 

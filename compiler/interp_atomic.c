@@ -57,8 +57,7 @@ static bool swap(uint8_t *host, uint32_t size, uint64_t *expected, uint64_t desi
     }
 }
 
-/* ---- around each element ------------------------------------------------------------------------
- */
+/* ---- around each element --------------------------------------------------------------------- */
 
 static Update update_new(Thread *t, const Step *step) {
     const Word sem = op_word(step->op, ATTR_sem, WORD_acq_rel);
@@ -106,8 +105,7 @@ static bool run_update(Update *u, UpdateAll *all) {
     return ok;
 }
 
-/* ---- the ops
- * --------------------------------------------------------------------------------------- */
+/* ---- the ops --------------------------------------------------------------------------------- */
 
 static bool rmw_all(const Update *u) {
     Thread *t = u->t;

@@ -173,8 +173,7 @@ bool interp_concat(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- by index ----------------------------------------------------------------------------------
- */
+/* ---- by index -------------------------------------------------------------------------------- */
 
 static int64_t element_int(const void *data, DType dtype, uint32_t i) {
     uint64_t bits = 0;

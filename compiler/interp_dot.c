@@ -50,8 +50,7 @@ uint64_t dot_prepare(DotPlan *dot, const Op *op) {
     return dot->pack_c + rows * columns * size;
 }
 
-/* ---- the micro-kernel: ROWS x PANEL results over all of k
- * ---------------------------------------- */
+/* ---- the micro-kernel: ROWS x PANEL results over all of k ------------------------------------ */
 
 typedef void Tile(uint32_t k, const float *restrict a, const float *restrict b, float *restrict c,
                   size_t c_stride);
@@ -95,8 +94,7 @@ static Tile *best_tile(void) {
     return tile_4;
 }
 
-/* ---- converting operands
- * ---------------------------------------------------------------------------- */
+/* ---- converting operands --------------------------------------------------------------------- */
 
 HOT static void round_tf32(size_t n, float *x) {
     uint32_t *bits = (uint32_t *)(void *)x;
@@ -136,8 +134,7 @@ static void pack_b(const DotPlan *dot, bool tf32, float *panels, const uint8_t *
         }
 }
 
-/* ---- f32
- * -------------------------------------------------------------------------------------------- */
+/* ---- f32 ------------------------------------------------------------------------------------- */
 
 /* a: rows of k; b: panels; c: rows of round_up(n, PANEL), in place. */
 static void multiply(const DotPlan *dot, const float *a, const float *b, float *c,
@@ -179,8 +176,7 @@ static void dot_f32(Thread *t, const DotPlan *dot, const uint8_t *a, const uint8
     add_product(dot, rows, panels, (float *)(void *)(t->base[0] + dot->pack_c), result);
 }
 
-/* ---- f64, integers: row by row
- * ------------------------------------------------------------------------- */
+/* ---- f64, integers: row by row --------------------------------------------------------------- */
 
 #define ROW_BY_ROW(name, T)                                                                        \
     HOT static void add_row_##name(size_t n, T *restrict r, T factor, const T *restrict b) {       \
@@ -233,8 +229,7 @@ bool interp_dot(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- dot_scaled
- * ------------------------------------------------------------------------------------------ */
+/* ---- dot_scaled ------------------------------------------------------------------------------ */
 
 /* One matrix of a dot_scaled, seen as lines of `line` packed bytes or elements. */
 typedef struct Scaled {

@@ -67,8 +67,7 @@ void fault_element(Thread *t, const Type *type, uint32_t element) {
     say_program(fault, "", t->program);
 }
 
-/* ---- accesses
- * ------------------------------------------------------------------------------------ */
+/* ---- accesses -------------------------------------------------------------------------------- */
 
 int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
     const Kernel *kernel = run->plan->module->kernel;

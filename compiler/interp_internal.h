@@ -138,8 +138,7 @@ bool fault_race(Thread *t, const Step *step, const Step *other, uint64_t other_p
 int32_t buffer_parameter(const Run *run, uint32_t k, bool *several);
 void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]);
 
-/* ---- steps ------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 /* Where the pointers of a memory op stand among its operands. */
 INLINE uint32_t pointer_index(const Op *op) {

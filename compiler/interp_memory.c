@@ -9,8 +9,7 @@
  */
 #include "compiler/interp_memory.h"
 
-/* ---- looking at addresses and masks ------------------------------------------------------------
- */
+/* ---- looking at addresses and masks ---------------------------------------------------------- */
 
 typedef struct Reach {
     uint64_t low, high, bits; /* of active lanes; bits: all addresses or-ed */
@@ -53,8 +52,7 @@ HOT static uint32_t count_active(size_t n, const uint8_t *restrict mask) {
     return sum;
 }
 
-/* ---- one element -------------------------------------------------------------------------------
- */
+/* ---- one element ----------------------------------------------------------------------------- */
 
 const InterpBuffer *buffer_at(const Run *run, uint64_t address) {
     const uint64_t k = address >> INTERP_BUFFER_SHIFT;
@@ -80,8 +78,7 @@ bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t addre
     return kind == FAULT_NONE || fault_access(t, step, kind, element, address);
 }
 
-/* ---- which bytes were written
- * -------------------------------------------------------------------- */
+/* ---- which bytes were written ---------------------------------------------------------------- */
 
 /* Bits are shared by threads: each byte of them is read and written atomically. */
 static uint8_t written_byte(const uint8_t *written, uint64_t i) {
@@ -115,8 +112,7 @@ void mark_written(uint8_t *written, uint64_t from, uint64_t to) {
     }
 }
 
-/* ---- an access in pieces
- * ---------------------------------------------------------------------------- */
+/* ---- an access in pieces --------------------------------------------------------------------- */
 
 typedef struct Access {
     Thread *t;
@@ -280,8 +276,7 @@ static bool move_locked(Access *a) {
     return ok;
 }
 
-/* ---- the ops
- * ------------------------------------------------------------------------------------------ */
+/* ---- the ops --------------------------------------------------------------------------------- */
 
 /* The mask as the access wants it; false when it turns everything off. */
 static bool set_mask(Access *a, const Place *mask) {

@@ -4,8 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* ---- print --------------------------------------------------------------------------------------
- */
+/* ---- print ----------------------------------------------------------------------------------- */
 
 typedef struct Line {
     char text[512];
@@ -86,8 +85,7 @@ bool interp_print(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- assert, assume, inline_asm
- * --------------------------------------------------------------------- */
+/* ---- assert, assume, inline_asm -------------------------------------------------------------- */
 
 bool interp_assert(Thread *t, const Step *step) {
     const Op *op = step->op;

@@ -96,8 +96,7 @@ static bool runs_on_lanes(const Op *op) {
     return op->code == OP_reduce || op->code == OP_scan || op->code == OP_map;
 }
 
-/* ---- first walk: numbers ------------------------------------------------------------------------
- */
+/* ---- first walk: numbers --------------------------------------------------------------------- */
 
 /* A region of element ops on its own values can work on many elements at a time. */
 static bool region_fits_lanes(const Region *region) {
@@ -124,8 +123,7 @@ static void number_region(Planner *p, const Region *region) {
     }
 }
 
-/* ---- uniform values
- * -------------------------------------------------------------------------------- */
+/* ---- uniform values -------------------------------------------------------------------------- */
 
 static bool makes_uniform(Planner *p, const Value *v) {
     const Op *op = v->op;
@@ -182,8 +180,7 @@ static void find_uniform(Planner *p) {
     }
 }
 
-/* ---- second walk: lives
- * ---------------------------------------------------------------------------- */
+/* ---- second walk: lives ---------------------------------------------------------------------- */
 
 static uint64_t value_bytes(const Value *v, uint32_t lanes, bool uniform) {
     uint32_t stored = v->type->count * lanes;
@@ -251,8 +248,7 @@ static void share_views(Planner *p, const Region *region) {
     }
 }
 
-/* ---- loops: carried values, scratch
- * ------------------------------------------------------------------ */
+/* ---- loops: carried values, scratch ---------------------------------------------------------- */
 
 /* May `v`, made by op number `at`, be written over carried value `a` (both in the loop's body)? */
 static bool may_replace(Planner *p, const Value *v, const Value *a) {
@@ -342,8 +338,7 @@ static void temporaries_region(Planner *p, const Region *region) {
     }
 }
 
-/* ---- laying lives into the frame
- * ---------------------------------------------------------------------- */
+/* ---- laying lives into the frame ------------------------------------------------------------- */
 
 static int by_start(const void *a, const void *b) {
     const Life *x = *(Life *const *)a, *y = *(Life *const *)b;
@@ -380,8 +375,7 @@ static void lay_frame(Planner *p) {
     for (uint32_t i = 0; i < count; i++) live = lay(active, live, order[i], &p->plan->frame_size);
 }
 
-/* ---- third walk: steps
- * ------------------------------------------------------------------------------------ */
+/* ---- third walk: steps ----------------------------------------------------------------------- */
 
 static Place place_of(Planner *p, const Value *v) {
     const Life *own = life_of(p, v), *root = value_root(p, v);
@@ -553,8 +547,7 @@ static void build_block(Planner *p, Block *block, const Region *region) {
     block->gives = operand_places(p, region->last, 0);
 }
 
-/* ---- all of it
- * ------------------------------------------------------------------------------------------- */
+/* ---- all of it ------------------------------------------------------------------------------- */
 
 InterpPlan *interp_plan(Arena *arena, Module *module) {
     const Kernel *kernel = module->kernel;

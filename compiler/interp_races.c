@@ -272,8 +272,7 @@ bool races_access(Thread *t, const Step *step, RaceKind kind, uint64_t address, 
     return true;
 }
 
-/* ---- order from atomics
- * -------------------------------------------------------------------------- */
+/* ---- order from atomics ---------------------------------------------------------------------- */
 
 /* The slot of an address, empty or not. */
 static Meeting *meeting_slot(const Races *races, uint64_t address) {
@@ -319,8 +318,7 @@ bool races_release(Thread *t, uint64_t address) {
     return true;
 }
 
-/* ---- begin and end
- * --------------------------------------------------------------------------------- */
+/* ---- begin and end --------------------------------------------------------------------------- */
 
 static bool allocate(Races *races) {
     races->cells = calloc((size_t)races->launch->buffer_count + 1, sizeof *races->cells);

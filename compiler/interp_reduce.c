@@ -177,8 +177,7 @@ bool interp_reduce(Thread *t, const Step *step) {
     return reduce_all(t, step, r, to);
 }
 
-/* ---- scan ---------------------------------------------------------------------------------------
- */
+/* ---- scan ------------------------------------------------------------------------------------ */
 
 /* Lanes first .. first + n of plane j along the axis: from the block, or into it. */
 static void move_plane(const Op *op, uint32_t j, uint32_t first, uint32_t n, uint32_t size,
@@ -231,8 +230,7 @@ bool interp_scan(Thread *t, const Step *step) {
     return true;
 }
 
-/* ---- map
- * ------------------------------------------------------------------------------------------ */
+/* ---- map ------------------------------------------------------------------------------------- */
 
 bool interp_map(Thread *t, const Step *step) {
     const Block *block = &step->blocks[0];

@@ -5,8 +5,7 @@
 
 #include <stdio.h>
 
-/* ---- dot --------------------------------------------------------------------------------------
- */
+/* ---- dot ------------------------------------------------------------------------------------- */
 
 static Value *transposed(Lower *l, Value *v) {
     uint32_t shape[MAX_RANK], rank = v->type->rank;
@@ -208,8 +207,7 @@ Val builtin_dot_scaled(Lower *l, Call *c) {
     return val_tensor(op_result(op, 0));
 }
 
-/* ---- reduce, scan, map
- * ---------------------------------------------------------------------------- */
+/* ---- reduce, scan, map ----------------------------------------------------------------------- */
 
 /* The operands of reduce or scan: one block or a tuple of blocks of one shape. */
 static bool block_operands(Lower *l, Call *c, Value **blocks, uint32_t *count) {
@@ -438,8 +436,7 @@ Val builtin_histogram(Lower *l, Call *c) {
     return val_tensor(op_result(build_op(&l->build, OP_histogram, count, operands, 1, &type), 0));
 }
 
-/* ---- hints, checks, output
- * ------------------------------------------------------------------------ */
+/* ---- hints, checks, output ------------------------------------------------------------------- */
 
 Val builtin_hint(Lower *l, Call *c) {
     Val input = c->arguments[0], values = c->arguments[1];

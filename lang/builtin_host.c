@@ -7,8 +7,7 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-/* ---- types --------------------------------------------------------------------------------------
- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 Val builtin_constexpr(Lower *l, Call *c) {
     Val v = c->arguments[0];
@@ -143,8 +142,7 @@ Val builtin_callable(Lower *l, Call *c) {
     return val_bool(k == VAL_FUNCTION || k == VAL_BUILTIN || k == VAL_CLASS);
 }
 
-/* ---- static checks and output
- * ----------------------------------------------------------------------- */
+/* ---- static checks and output ---------------------------------------------------------------- */
 
 Val builtin_static_assert(Lower *l, Call *c) {
     Val v = c->arguments[0];
@@ -174,8 +172,7 @@ Val builtin_static_print(Lower *l, Call *c) {
     return val_none();
 }
 
-/* ---- ranges
- * -------------------------------------------------------------------------------------------- */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 /* tl.condition(c, hints...) around the condition of `while` */
 Val builtin_condition(Lower *l, Call *c) {
@@ -214,8 +211,7 @@ Val builtin_range(Lower *l, Call *c) {
     return (Val){.kind = VAL_RANGE, .items = items, .count = RANGE_ITEMS};
 }
 
-/* ---- python
- * ---------------------------------------------------------------------------------------------- */
+/* ---- python ---------------------------------------------------------------------------------- */
 
 Val builtin_len(Lower *l, Call *c) {
     Val v = c->arguments[0];
@@ -440,9 +436,7 @@ Val builtin_string(Lower *l, Call *c) {
     return val_bool(memcmp(code == 0 ? s.string : s.string + s.count - n, part, n) == 0);
 }
 
-/* ---- triton
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- triton ---------------------------------------------------------------------------------- */
 
 Val builtin_next_power_of_2(Lower *l, Call *c) {
     int64_t n;

@@ -250,8 +250,7 @@ Val builtin_as_bits(Lower *l, Call *c) {
     return val_tensor(build_to(&l->build, OP_bitcast, x, type_with_dtype(l->types, x->type, to)));
 }
 
-/* ---- types ------------------------------------------------------------------------------------
- */
+/* ---- types ----------------------------------------------------------------------------------- */
 
 Val builtin_cast(Lower *l, Call *c) {
     const Type *type;

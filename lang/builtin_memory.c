@@ -34,8 +34,7 @@ static void set_word(Lower *l, Op *op, AttributeKey key, Word word) {
     if (word != WORD_none) op_set_word(l->module, op, key, word);
 }
 
-/* ---- pointers ----------------------------------------------------------------------------------
- */
+/* ---- pointers -------------------------------------------------------------------------------- */
 
 /* Argument 0 as pointer(s). Booleans live in memory as bytes, so *i1 is accessed as *i8. */
 static Value *pointer_argument(Lower *l, Call *c, bool *is_bool) {
@@ -100,8 +99,7 @@ static Val load_blocks(Lower *l, Call *c, Value *pointer, Value *mask, Value *ot
     return val_tensor(is_bool ? cast_to(l, r, DT_i1, WORD_none) : r);
 }
 
-/* ---- block pointers
- * -------------------------------------------------------------------------------- */
+/* ---- block pointers -------------------------------------------------------------------------- */
 
 static Value *block_of(Lower *l, Value *scalar, uint32_t rank, const uint32_t *shape) {
     return build_to(&l->build, OP_splat, scalar,
@@ -260,8 +258,7 @@ Val builtin_advance(Lower *l, Call *c) {
     return (Val){.kind = VAL_BLOCK_POINTER, .pointer = p, .span = c->span};
 }
 
-/* ---- load and store
- * ------------------------------------------------------------------------------------ */
+/* ---- load and store -------------------------------------------------------------------------- */
 
 static Val load_block_pointer(Lower *l, Call *c) {
     const Pointer *p = c->arguments[0].pointer;
@@ -384,8 +381,7 @@ Val builtin_store(Lower *l, Call *c) {
     return build_store(l, c, values[0], values[1], values[2], 4);
 }
 
-/* ---- atomics
- * -------------------------------------------------------------------------------------------- */
+/* ---- atomics --------------------------------------------------------------------------------- */
 
 static bool atomic_words(Lower *l, Call *c, uint32_t at, Word *sem, Word *scope) {
     return word_argument(l, c, at, semantics, sem) && word_argument(l, c, at + 1, scopes, scope);
@@ -497,8 +493,7 @@ Val builtin_atomic_store(Lower *l, Call *c) {
     return value ? atomic_access(l, c, WORD_xchg, value, 2) : val_error();
 }
 
-/* ---- tensor descriptors
- * ------------------------------------------------------------------------------------ */
+/* ---- tensor descriptors ---------------------------------------------------------------------- */
 
 Val builtin_make_descriptor(Lower *l, Call *c) {
     Pointer *p = pointer_parts(l, c, 3);

@@ -68,8 +68,7 @@ static void evaluate_arguments(Lower *l, const Node *call, Arguments *a) {
     }
 }
 
-/* ---- builtins ----------------------------------------------------------------------------------
- */
+/* ---- builtins -------------------------------------------------------------------------------- */
 
 /* One parameter of a builtin's list, read off its text. */
 typedef struct BuiltinParameter {
@@ -195,8 +194,7 @@ static Val call_builtin(Lower *l, Val callee, Arguments *a, const Node *node, Sp
     return b->lower(l, &c);
 }
 
-/* ---- functions of the source
- * ------------------------------------------------------------------------ */
+/* ---- functions of the source ----------------------------------------------------------------- */
 
 static const Node *find_parameter(const Function *f, const char *name, uint32_t *index) {
     *index = 0;
@@ -353,8 +351,7 @@ Val call_function(Lower *l, const Function *function, const Val *positional,
     return inline_function(l, function, &a, span);
 }
 
-/* ---- any call
- * ------------------------------------------------------------------------------------------ */
+/* ---- any call -------------------------------------------------------------------------------- */
 
 /* The arguments of a method: the object, then those of the call. */
 static Arguments with_self(Lower *l, Val self, const Arguments *a, Span span) {

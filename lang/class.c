@@ -18,8 +18,9 @@ static bool decorated(const Node *node, const char *name) {
 static bool makes_tuples(const Node *node) {
     for (const Node *b = node->items; b; b = b->next)
         if (strcmp(last_name(b), "NamedTuple") == 0) return true;
-    return decorated(node, "dataclass") || decorated(node, "aggregate") ||
-           decorated(node, "_aggregate");
+    for (const Node *d = node->decorators; d; d = d->next)
+        if (strstr(last_name(d), "aggregate")) return true;
+    return decorated(node, "dataclass");
 }
 
 static void add_fields(Lower *l, Class *c, const char *const *fields, uint32_t count) {

@@ -52,6 +52,7 @@ static Val dtype_attribute(Lower *l, Val of, const char *name, const Node *node)
         return val_type(t->kind == TYPE_POINTER ? t->element : t);
     }
     if (strcmp(name, "scalar") == 0) return val_type(e);
+    if (strcmp(name, "value") == 0) return of; /* constexpr.value */
     if (strcmp(name, "shape") == 0) return shape_tuple(l, t);
     if (strcmp(name, "numel") == 0) return val_int(t->count);
     if (strcmp(name, "primitive_bitwidth") == 0 || strcmp(name, "int_bitwidth") == 0)
@@ -141,8 +142,7 @@ Val lower_attribute(Lower *l, Val of, const char *name, const Node *node) {
     return fail(l, node->op_span, "%s has no attribute `%s`", describe(l, of), name);
 }
 
-/* ---- subscripts --------------------------------------------------------------------------------
- */
+/* ---- subscripts ------------------------------------------------------------------------------ */
 
 static Val index_tuple(Lower *l, Val of, Val index, const Node *node) {
     if (index.kind == VAL_SLICE) {
@@ -249,8 +249,7 @@ Val lower_index(Lower *l, Val of, Val index, const Node *node) {
     }
 }
 
-/* ---- operators
- * ----------------------------------------------------------------------------------- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 /* After a type or shape error: where do the operands come from? */
 static void note_operand(Lower *l, const Node *operand, Val v) {
@@ -463,8 +462,7 @@ static Val lower_conditional(Lower *l, const Node *node) {
     return lower_choice(l, node, condition);
 }
 
-/* ---- collections
- * --------------------------------------------------------------------------------- */
+/* ---- collections ----------------------------------------------------------------------------- */
 
 static Val lower_items(Lower *l, const Node *items) {
     VEC(Val) list = {0};

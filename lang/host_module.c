@@ -121,8 +121,7 @@ Val builtin_host_classify(Lower *l, Call *c) {
                                                     : isfinite(x));
 }
 
-/* ---- limits of types ---------------------------------------------------------------------------
- */
+/* ---- limits of types ------------------------------------------------------------------------- */
 
 /* A named tuple made here: its class has no source. */
 static Val record(Lower *l, const char *name, const char *const *fields, const Val *values,

@@ -77,11 +77,10 @@ static const Item *find_kernel(Lower *l) {
     return NULL;
 }
 
-/* ---- parameters
- * ---------------------------------------------------------------------------------- */
+/* ---- parameters ------------------------------------------------------------------------------ */
 
-static bool annotated_constexpr(const Node *p) {
-    const Node *a = p->annotation;
+bool is_constexpr(const Node *annotation) {
+    const Node *a = annotation;
     if (!a) return false;
     if (a->kind == NODE_STRING) return strstr(a->string, "constexpr") != NULL;
     if (a->kind == NODE_SUBSCRIPT) a = a->left;
@@ -90,7 +89,7 @@ static bool annotated_constexpr(const Node *p) {
 
 static const char *annotated_type(const Node *p) {
     const Node *a = p->annotation;
-    return a && a->kind == NODE_STRING && !annotated_constexpr(p) ? a->string : NULL;
+    return a && a->kind == NODE_STRING && !is_constexpr(p->annotation) ? a->string : NULL;
 }
 
 /* The source text from one position to another on the same line. */
@@ -115,7 +114,7 @@ const KernelParameter *lang_parameters(Arena *arena, const File *file, const Sou
         if (!p->name) continue;
         k->name = p->name;
         k->type = annotated_type(p);
-        k->is_constexpr = annotated_constexpr(p);
+        k->is_constexpr = is_constexpr(p->annotation);
         k->has_default = p->left != NULL;
         k->default_text = p->left ? source_text(arena, sources, p->left->span) : NULL;
         k->span = p->span;
@@ -125,13 +124,16 @@ const KernelParameter *lang_parameters(Arena *arena, const File *file, const Sou
 }
 
 /* What a parameter is: a constant, or a type. */
-typedef struct Meaning {
+typedef struct Meaning Meaning;
+struct Meaning {
     bool found, is_constant;
     Val constant;
     const Type *type;          /* a descriptor: of its base pointer */
     const Pointer *descriptor; /* rank and block; NULL: none */
     int64_t divisibility;
-} Meaning;
+    Meaning *items; /* a tuple: of its items */
+    uint32_t item_count;
+};
 
 static const char *trimmed(Arena *arena, const char *s, size_t length) {
     while (length && (*s == ' ' || *s == '\t')) s++, length--;
@@ -199,8 +201,8 @@ static bool read_descriptor(Lower *l, const char *text, Span span, const char *n
 /* "*fp16:16", "i32", "i32:1", "128", "None", "tensordesc<fp16[64]>" ... */
 /* A name that stands for no constant: a type that was misspelt. */
 static bool is_plain_word(const char *s, size_t length) {
-    static const char *const words[] = {"None", "True", "False", "none", "true", "false",
-                                        "inf",  "nan"};
+    static const char *const words[] = {"None", "True",  "False", "none",
+                                        "true", "false", "inf",   "nan"};
     for (size_t i = 0; i < length; i++)
         if (!isalnum((unsigned char)s[i]) && s[i] != '_') return false;
     for (uint32_t i = 0; i < ARRAY_LENGTH(words); i++)
@@ -311,7 +313,7 @@ static bool parameter_meaning(Lower *l, const Node *p, uint32_t index, const Nam
         Span span = p->annotation->span;
         return read_type(l, trimmed(l->arena, annotation, strlen(annotation)), span, p->name, m);
     }
-    if (p->left && (annotated_constexpr(p) || p->left->kind == NODE_NONE)) {
+    if (p->left && (is_constexpr(p->annotation) || p->left->kind == NODE_NONE)) {
         m->found = m->is_constant = true;
         m->constant = lower_expression(l, p->left);
         return m->constant.kind != VAL_ERROR;
@@ -319,8 +321,7 @@ static bool parameter_meaning(Lower *l, const Node *p, uint32_t index, const Nam
     return true;
 }
 
-/* ---- autotune and heuristics
- * ---------------------------------------------------------------------- */
+/* ---- autotune and heuristics ----------------------------------------------------------------- */
 
 typedef VEC(NamedText) NamedTexts;
 
@@ -427,8 +428,7 @@ static void tune(Lower *l, const Node *function, NamedTexts *tuned, Kernel *opti
     l->gave_up = false;
 }
 
-/* ---- lowering
- * ------------------------------------------------------------------------------------------ */
+/* ---- lowering -------------------------------------------------------------------------------- */
 
 static Lower *begin(const LowerRequest *r) {
     Lower *l = arena_new(r->arena, Lower);
@@ -457,8 +457,8 @@ static void report_missing(Lower *l, const Node *function, const char *names, ui
         note(l, function->span, "give it with -D NAME=VALUE, a default, or @triton.autotune");
     } else {
         fail(l, function->op_span.line ? function->op_span : function->span,
-             "`%s` needs %s for the parameter%s %s", function->name,
-             count > 1 ? "types" : "a type", count > 1 ? "s" : "", names);
+             "`%s` needs %s for the parameter%s %s", function->name, count > 1 ? "types" : "a type",
+             count > 1 ? "s" : "", names);
         note(l, function->span,
              "annotate parameters, e.g. x: \"*fp16:16\", n: \"i32\", or give a signature with -s");
     }
@@ -543,7 +543,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
             continue;
         }
         if (!parameter_meaning(l, p, index, tuned.data, tuned.length, m)) continue;
-        bool wants_constant = annotated_constexpr(p);
+        bool wants_constant = is_constexpr(p->annotation);
         if (m->found && wants_constant && !m->is_constant) {
             fail(l, p->span, "`%s` is declared constexpr, but is given the type %s", p->name,
                  type_string(m->type, l->arena));

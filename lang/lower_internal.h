@@ -253,6 +253,9 @@ Val lower_index(Lower *l, Val of, Val index, const Node *node);
 Val lower_binary(Lower *l, Operator op, Val a, Val b, const Node *node);
 Val lower_compare(Lower *l, Operator op, Val a, Val b, const Node *node);
 
+/* Does an annotation say `tl.constexpr`? NULL: no. */
+bool is_constexpr(const Node *annotation);
+
 /* ---- stmt.c -------------------------------------------------------------------------------- */
 
 Flow lower_body(Lower *l, const Node *statements); /* a function's body to its end */

@@ -312,6 +312,7 @@ static bool is_submodule(const char *module, const char *name) {
 
 Val module_attribute(Lower *l, Val module, const char *name, Span span) {
     Val v = {.kind = VAL_MODULE, .span = span};
+    name = intern_string(l->names, name);
     const char *dotted = arena_printf(l->arena, "%s.%s", module.string, name);
     v.string = dotted;
     v.count = (uint32_t)strlen(dotted);
@@ -339,8 +340,7 @@ Val module_attribute(Lower *l, Val module, const char *name, Span span) {
                 near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
 }
 
-/* ---- names ------------------------------------------------------------------------------------
- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 /* Edit distance with exchanged neighbours as one edit (optimal string alignment). */
 static size_t distance(const char *a, size_t n, const char *b, size_t m) {

@@ -189,8 +189,7 @@ bool broadcast_together(Lower *l, Value **values, uint32_t count, const Span *sp
     return true;
 }
 
-/* ---- arithmetic types -------------------------------------------------------------------------
- */
+/* ---- arithmetic types ------------------------------------------------------------------------ */
 
 static int kind_rank(DType d) {
     return d == DT_i1 ? 0 : dtype_is_float(d) ? 2 : 1;
@@ -288,8 +287,7 @@ bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span 
     return true;
 }
 
-/* ---- operators ----------------------------------------------------------------------------------
- */
+/* ---- operators ------------------------------------------------------------------------------- */
 
 static Val pointer_offset(Lower *l, Operator op, Value *pointer, Value *by, Span p_span,
                           Span b_span, Span at) {

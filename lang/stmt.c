@@ -126,18 +126,10 @@ void lower_assign(Lower *l, const Node *target, Val value, const Node *statement
     }
 }
 
-static bool is_constexpr_annotation(Lower *l, const Node *annotation) {
-    if (annotation->kind == NODE_STRING) return strstr(annotation->string, "constexpr") != NULL;
-    if (annotation->kind == NODE_SUBSCRIPT) annotation = annotation->left;
-    (void)l;
-    return (annotation->kind == NODE_ATTRIBUTE || annotation->kind == NODE_NAME) &&
-           strcmp(annotation->name, "constexpr") == 0;
-}
-
 static void lower_annotated(Lower *l, const Node *n) {
     if (!n->right) return;
     Val v = lower_expression(l, n->right);
-    if (!is_constexpr_annotation(l, n->annotation)) {
+    if (!is_constexpr(n->annotation)) {
         lower_assign(l, n->left, v, n);
         return;
     }

@@ -112,8 +112,7 @@ uint32_t layout_vector_bits(const Layout *l, const uint8_t *order) {
     }
 }
 
-/* ---- algebra ------------------------------------------------------------------------------------
- */
+/* ---- algebra --------------------------------------------------------------------------------- */
 
 void layout_push(Layout *l, Place place, uint32_t column) {
     assert(l->bits[place] < MAX_PLACE_BITS);
@@ -183,8 +182,7 @@ bool layout_quotient(const Layout *from, const Layout *to, BitMap *map) {
     return true;
 }
 
-/* ---- shapes
- * --------------------------------------------------------------------------------------- */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* shift[d]: where dim d's bits begin in a row-major number. */
 static uint32_t dim_shifts(uint32_t rank, const uint32_t *shape, uint32_t *shift) {
@@ -338,8 +336,7 @@ bool layout_split(const Layout *l, Layout *half, uint32_t *register_bit) {
     return found;
 }
 
-/* ---- text
- * ------------------------------------------------------------------------------------------ */
+/* ---- text ------------------------------------------------------------------------------------ */
 
 static const char place_letters[] = {'r', 'l', 'w', 'o'};
 
@@ -393,8 +390,7 @@ bool layout_read(const char **text, Layout *l) {
     return true;
 }
 
-/* ---- how to convert
- * ---------------------------------------------------------------------------------- */
+/* ---- how to convert -------------------------------------------------------------------------- */
 
 /* For each input of `to` an input of `from` with the element, preferring the thread itself: a bit
  * of `to` that may stay where it is does. */

@@ -98,8 +98,7 @@ bool bit_map_invert(const BitMap *map, BitMap *inverse);           /* false: sin
  * False when `to` lacks an element that `from` holds. */
 bool layout_quotient(const Layout *from, const Layout *to, BitMap *map);
 
-/* ---- shapes -------------------------------------------------------------------------------------
- * */
+/* ---- shapes ---------------------------------------------------------------------------------- */
 
 /* The layout of the transposed block: result dim i is operand dim order[i]. */
 Layout layout_permute(const Layout *l, uint32_t rank, const uint32_t *shape, const int64_t *order);
@@ -133,8 +132,7 @@ void layout_print(const Layout *l, Text *out);
 /* Reads the form at *text and moves it on; false (and *text where it failed) when it is not one. */
 bool layout_read(const char **text, Layout *l);
 
-/* ---- how to convert ----------------------------------------------------------------------------
- * */
+/* ---- how to convert -------------------------------------------------------------------------- */
 
 typedef enum ConversionKind {
     CONVERT_NOTHING,   /* the same element in the same place */
