@@ -36,8 +36,7 @@ static void destroy_compilation(tkc_kernel *kernel) {
     free(c);
 }
 
-/* ---- passes -----------------------------------------------------------------------------------
- */
+/* ---- passes ---------------------------------------------------------------------------------- */
 
 /* Pass `index` of those with different names; NULL past the end. */
 static const Pass *pass_at(uint32_t index) {
@@ -89,8 +88,7 @@ static tkc_status check_passes(const tkc_compile_options *o) {
     return status;
 }
 
-/* ---- text to module ---------------------------------------------------------------------------
- */
+/* ---- text to module -------------------------------------------------------------------------- */
 
 static bool is_ir(const tkc_compile_options *o) {
     size_t length = o->path ? strlen(o->path) : 0;
@@ -177,8 +175,7 @@ static tkc_status make_module(Compilation *c, char **log) {
     return defect ? TKC_INTERNAL : status;
 }
 
-/* ---- module to kernel -------------------------------------------------------------------------
- */
+/* ---- module to kernel ------------------------------------------------------------------------ */
 
 static tkc_status take_parameters(Compilation *c) {
     const Kernel *from = c->module->kernel;
@@ -296,8 +293,7 @@ static tkc_status make_kernel(Compilation *c) {
     return TKC_OK;
 }
 
-/* ---- the entry point --------------------------------------------------------------------------
- */
+/* ---- the entry point ------------------------------------------------------------------------- */
 
 static tkc_status check_list(const char *what, const tkc_named *list, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)

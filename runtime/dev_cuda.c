@@ -54,8 +54,7 @@ static void leave(const CudaDevice *d, bool entered) {
         leave((d), entered_);                                                                      \
     } while (0)
 
-/* ---- listing ----------------------------------------------------------------------------------
- */
+/* ---- listing --------------------------------------------------------------------------------- */
 
 static int attribute_of(const CudaDriver *driver, CUdevice device, CUdevice_attribute what) {
     int value = 0;
@@ -105,8 +104,7 @@ static void cuda_describe(tkc_context *context, uint32_t index, tkc_device_info 
                  capability % 10, LEAST_CAPABILITY / 10, LEAST_CAPABILITY % 10);
 }
 
-/* ---- targets ----------------------------------------------------------------------------------
- */
+/* ---- targets --------------------------------------------------------------------------------- */
 
 /* A target whose name ends in `a` runs on that capability alone, the others on later ones too. */
 typedef struct TargetRow {
@@ -136,8 +134,7 @@ static bool runs_on(const char *target, int capability) {
     return *end ? number == capability : number <= capability;
 }
 
-/* ---- opening -----------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static tkc_status take_ordinal(const char *selector, const CudaDriver *driver, int *ordinal) {
     char *end = NULL;
@@ -246,8 +243,7 @@ static tkc_status cuda_synchronize(tkc_device *device, tkc_stream *stream) {
     return cuda_check(d->driver, result, "Waiting for `%s`", device->name);
 }
 
-/* ---- buffers -----------------------------------------------------------------------------------
- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static tkc_status cuda_attach(tkc_buffer *buffer, void *memory) {
     const CudaDevice *d = buffer->device->state;
@@ -354,8 +350,7 @@ static bool cuda_accepts(const tkc_device *device, int dlpack_type, int dlpack_i
            dlpack_type == CUDA_MANAGED;
 }
 
-/* ---- kernels -----------------------------------------------------------------------------------
- */
+/* ---- kernels --------------------------------------------------------------------------------- */
 
 typedef struct CudaKernel {
     CUlibrary library; /* one of the two */
@@ -506,8 +501,7 @@ static tkc_status cuda_usage(tkc_device *device, const tkc_kernel *kernel, void 
     return cuda_check(driver, result, "Asking what kernel `%s` uses", kernel->name);
 }
 
-/* ---- launching ---------------------------------------------------------------------------------
- */
+/* ---- launching ------------------------------------------------------------------------------- */
 
 static CUresult launch_function(const CudaDriver *driver, CUfunction function,
                                 const tkc_kernel_info *info, const uint32_t *grid, CUstream stream,
@@ -555,8 +549,7 @@ static tkc_status cuda_launch(tkc_device *device, tkc_stream *stream, const tkc_
                       launch->grid[0], launch->grid[1], launch->grid[2]);
 }
 
-/* ---- streams, events ----------------------------------------------------------------------------
- */
+/* ---- streams, events ------------------------------------------------------------------------- */
 
 static tkc_status cuda_stream_create(tkc_stream *stream) {
     const CudaDevice *d = stream->device->state;

@@ -34,8 +34,7 @@ tkc_status rt_fail_argument(const ArgumentPlace *place, const char *format, ...)
                     length < 0 ? "cannot be used." : text);
 }
 
-/* ---- what was given, in words ------------------------------------------------------------------
- */
+/* ---- what was given, in words ---------------------------------------------------------------- */
 
 static const char *describe(const tkc_argument *a, char *text, size_t size) {
     const char *dtype = tkc_dtype_name(a->dtype);
@@ -94,8 +93,7 @@ static tkc_status check_count(const tkc_kernel *kernel, uint32_t count) {
                     used ? "." : "");
 }
 
-/* ---- scalars ------------------------------------------------------------------------------------
- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 static bool is_float(tkc_dtype dtype) {
     return dtype >= TKC_F8E4M3 && dtype <= TKC_F64;
@@ -177,8 +175,7 @@ static tkc_status take_scalar(const ArgumentPlace *place, const tkc_parameter *p
     return rt_fail_argument(place, "%s was given.%s", describe(a, given, sizeof given), advice);
 }
 
-/* ---- pointers -----------------------------------------------------------------------------------
- */
+/* ---- pointers -------------------------------------------------------------------------------- */
 
 /* `where` is the address as the machine will see it. */
 static tkc_status check_alignment(const ArgumentPlace *place, const tkc_parameter *p,
@@ -275,8 +272,7 @@ static tkc_status take_argument(Binding *b, uint32_t index, const tkc_argument *
                          : take_scalar(&place, p, a, word);
 }
 
-/* ---- the launch ---------------------------------------------------------------------------------
- */
+/* ---- the launch ------------------------------------------------------------------------------ */
 
 static tkc_status take_grid(const tkc_kernel *kernel, tkc_grid grid, uint32_t *out) {
     const int64_t given[3] = {grid.x, grid.y, grid.z};

@@ -39,8 +39,7 @@ typedef struct HeaderReader {
     tkc_status status;
 } HeaderReader;
 
-/* ---- header ------------------------------------------------------------------------------------
- */
+/* ---- header ---------------------------------------------------------------------------------- */
 
 static void bad_header(HeaderReader *r, const char *what) {
     if (r->status) return;
@@ -170,8 +169,7 @@ static tkc_status read_header(HeaderReader *r, Header *header) {
     return r->status;
 }
 
-/* ---- element types
- * -------------------------------------------------------------------------------- */
+/* ---- element types --------------------------------------------------------------------------- */
 
 static tkc_status fail_descr(const char *file, const char *descr) {
     const char *why = "is not an element type of tkc";
@@ -219,8 +217,7 @@ static tkc_status choose_dtype(const char *file, const char *descr, tkc_dtype as
                     file, tkc_dtype_name(*dtype), descr, tkc_dtype_name(as));
 }
 
-/* ---- data
- * ------------------------------------------------------------------------------------------ */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 uint64_t tkc_array_count(const tkc_array *array) {
     uint64_t count = 1;
@@ -373,8 +370,7 @@ void tkc_array_free(tkc_array *array) {
     array->size = 0;
 }
 
-/* ---- saving
- * ---------------------------------------------------------------------------------------- */
+/* ---- saving ---------------------------------------------------------------------------------- */
 
 tkc_status tkc_npy_save(const char *path, const tkc_array *array) {
     if (!path) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_npy_save: `path` is NULL.");
