@@ -175,6 +175,13 @@ static Value *scale_operand(Lower *l, Call *c, uint32_t i, uint32_t rows, uint32
     return cast_to(l, v, DT_u8, WORD_none);
 }
 
+/* Two 4-bit floats share a byte: repacked so that they are neighbours along K. */
+static Value *packed_along_k(Lower *l, Call *c, Value *v, const char *how) {
+    Val packed = val_tensor(cast_to(l, v, DT_u8, WORD_none));
+    packed = call_std(l, how, &packed, 1, c->span);
+    return packed.kind == VAL_TENSOR ? packed.value : NULL;
+}
+
 Val builtin_dot_scaled(Lower *l, Call *c) {
     Value *a = matrix(l, c, 0), *b = matrix(l, c, 3);
     Word a_format, b_format;
@@ -185,9 +192,13 @@ Val builtin_dot_scaled(Lower *l, Call *c) {
         return val_error();
     if (a->type->rank != 2 || b->type->rank != 2)
         return fail(l, c->span, "`dot_scaled` needs blocks of rank 2");
-    if (!a_pack || !b_pack)
+    if ((!a_pack && a_format != WORD_e2m1) || (!b_pack && b_format != WORD_e2m1))
         return fail(l, c->span,
-                    "`dot_scaled` with lhs_k_pack=False or rhs_k_pack=False is not available");
+                    "only e2m1 operands are packed, so lhs_k_pack and rhs_k_pack are "
+                    "for them");
+    if (!a_pack) a = packed_along_k(l, c, a, "_pack_columns");
+    if (!b_pack) b = packed_along_k(l, c, b, "_pack_rows");
+    if (!a || !b) return val_error();
     uint32_t a_k = a->type->shape[1] * (a_format == WORD_e2m1 ? 2 : 1);
     uint32_t b_k = b->type->shape[0] * (b_format == WORD_e2m1 ? 2 : 1);
     if (a_k != b_k)

@@ -166,6 +166,31 @@ static Val constant_text(Lower *l, const char *text, const char *what) {
     return lower_expression(l, node);
 }
 
+/* Bytes up to the next comma outside quotes and brackets. */
+static size_t item_length(const char *s) {
+    size_t n = 0;
+    int depth = 0;
+    char quote = 0;
+    for (; s[n]; n++) {
+        char c = s[n];
+        if (quote) {
+            if (c == '\\' && s[n + 1])
+                n++;
+            else if (c == quote)
+                quote = 0;
+        } else if (c == '\'' || c == '"') {
+            quote = c;
+        } else if (strchr("([{<", c)) {
+            depth++;
+        } else if (strchr(")]}>", c)) {
+            depth--;
+        } else if (c == ',' && depth <= 0) {
+            break;
+        }
+    }
+    return n;
+}
+
 /* "tensordesc<fp16[64, 32]>": what stands between the brackets. */
 static bool read_descriptor(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
     size_t length = strcspn(text, "[");
@@ -198,7 +223,6 @@ static bool read_descriptor(Lower *l, const char *text, Span span, const char *n
     return true;
 }
 
-/* "*fp16:16", "i32", "i32:1", "128", "None", "tensordesc<fp16[64]>" ... */
 /* A name that stands for no constant: a type that was misspelt. */
 static bool is_plain_word(const char *s, size_t length) {
     static const char *const words[] = {"None", "True",  "False", "none",
@@ -210,7 +234,12 @@ static bool is_plain_word(const char *s, size_t length) {
     return length && !isdigit((unsigned char)*s);
 }
 
+static bool read_tuple(Lower *l, const char *text, Span span, const char *name, Meaning *m);
+
+/* "*fp16:16", "i32", "i32:1", "128", "None", "tensordesc<fp16[64]>", "(i32, i32)" ... */
 static bool read_type(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
+    if (*text == '(' && text[1 + item_length(text + 1)] == ',')
+        return read_tuple(l, text, span, name, m);
     if (strncmp(text, "tensordesc<", 11) == 0) return read_descriptor(l, text + 11, span, name, m);
     const char *t = text;
     uint32_t stars = 0;
@@ -251,31 +280,6 @@ static bool read_type(Lower *l, const char *text, Span span, const char *name, M
     return true;
 }
 
-/* Bytes up to the next comma outside quotes and brackets. */
-static size_t item_length(const char *s) {
-    size_t n = 0;
-    int depth = 0;
-    char quote = 0;
-    for (; s[n]; n++) {
-        char c = s[n];
-        if (quote) {
-            if (c == '\\' && s[n + 1])
-                n++;
-            else if (c == quote)
-                quote = 0;
-        } else if (c == '\'' || c == '"') {
-            quote = c;
-        } else if (strchr("([{<", c)) {
-            depth++;
-        } else if (strchr(")]}>", c)) {
-            depth--;
-        } else if (c == ',' && depth <= 0) {
-            break;
-        }
-    }
-    return n;
-}
-
 /* Item `index` of the signature, or NULL when it has fewer. */
 static const char *signature_item(Lower *l, const char *signature, uint32_t index,
                                   uint32_t *count) {
@@ -288,6 +292,35 @@ static const char *signature_item(Lower *l, const char *signature, uint32_t inde
         if (!s[length]) return found;
         s += length + 1;
     }
+}
+
+/* "(*fp16, i32, 1)": a tuple; its items are separate parameters. */
+static bool read_tuple(Lower *l, const char *text, Span span, const char *name, Meaning *m) {
+    size_t length = strlen(text);
+    uint32_t count = 0;
+    if (text[length - 1] != ')' || length > 4096) {
+        fail(l, span, "parameter `%s`: `%.40s` is not a list of types in brackets", name, text);
+        return false;
+    }
+    const char *list = trimmed(l->arena, text + 1, length - 2);
+    (void)signature_item(l, list, 0, &count);
+    m->items = arena_array(l->arena, Meaning, count + 1);
+    m->found = true;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t all;
+        const char *item = signature_item(l, list, i, &all);
+        if (!item || !*item) break; /* a comma at the end */
+        if (!read_type(l, item, span, name, &m->items[m->item_count++])) return false;
+    }
+    bool constant = true;
+    Val *values = arena_array(l->arena, Val, m->item_count + 1);
+    for (uint32_t i = 0; i < m->item_count; i++) {
+        constant = constant && m->items[i].is_constant;
+        values[i] = m->items[i].constant;
+    }
+    m->is_constant = constant;
+    if (constant) m->constant = val_tuple(values, m->item_count);
+    return true;
 }
 
 static bool parameter_meaning(Lower *l, const Node *p, uint32_t index, const NamedText *tuned,
@@ -489,29 +522,50 @@ static void check_given_names(Lower *l, const Node *function) {
              function->name, parameters);
 }
 
-/* A descriptor from the host is passed as its base, its extents (i32), and its strides (i64) but
- * the last, which is 1: x, x_shape0, x_shape1, x_stride0. */
-static void add_descriptor(Lower *l, const Node *p, const Meaning *m, Parameter *parameters,
-                           uint32_t *count) {
-    const Pointer *d = m->descriptor;
-    int64_t step = 16 / type_element_size(m->type->element);
-    for (uint32_t i = 0; i < d->rank; i++) {
-        const char *name = arena_printf(l->arena, "%s_shape%u", p->name, i);
-        parameters[(*count)++] =
-            (Parameter){intern_string(l->names, name), type_scalar(l->types, DT_i32), 1, p->span};
-    }
-    for (uint32_t i = 0; i + 1 < d->rank; i++) {
-        const char *name = arena_printf(l->arena, "%s_stride%u", p->name, i);
-        parameters[(*count)++] = (Parameter){intern_string(l->names, name),
-                                             type_scalar(l->types, DT_i64), step, p->span};
-    }
+typedef VEC(Parameter) Parameters;
+
+static void add_parameter(Lower *l, Parameters *all, const char *name, const Type *type,
+                          int64_t divisibility, Span span) {
+    Parameter p = {intern_string(l->names, name), type, divisibility, span};
+    vec_push(l->arena, all, p);
 }
 
-static Val descriptor_parameter(Lower *l, const Pointer *shape, Value *base, uint32_t *at) {
+/* The run-time parameters that pass a value of this meaning. A tuple's items are x_0, x_1, ... A
+ * descriptor is passed as its base, its extents (i32), and its strides (i64) but the last, which
+ * is 1: x, x_shape0, x_shape1, x_stride0. */
+static void add_parameters(Lower *l, const char *name, const Meaning *m, Span span,
+                           Parameters *all) {
+    if (m->is_constant) return;
+    for (uint32_t i = 0; i < m->item_count; i++)
+        add_parameters(l, arena_printf(l->arena, "%s_%u", name, i), &m->items[i], span, all);
+    if (m->items) return;
+    add_parameter(l, all, name, m->type, m->divisibility, span);
+    const Pointer *d = m->descriptor;
+    if (!d) return;
+    for (uint32_t i = 0; i < d->rank; i++)
+        add_parameter(l, all, arena_printf(l->arena, "%s_shape%u", name, i),
+                      type_scalar(l->types, DT_i32), 1, span);
+    int64_t step = 16 / type_element_size(m->type->element);
+    for (uint32_t i = 0; i + 1 < d->rank; i++)
+        add_parameter(l, all, arena_printf(l->arena, "%s_stride%u", name, i),
+                      type_scalar(l->types, DT_i64), step, span);
+}
+
+/* The value made of them; *at counts the kernel's arguments. */
+static Val parameter_value(Lower *l, const Meaning *m, uint32_t *at) {
     Value **arguments = l->module->kernel->body->arguments;
+    if (m->is_constant) return m->constant;
+    if (m->items) {
+        Val *items = arena_array(l->arena, Val, m->item_count + 1);
+        for (uint32_t i = 0; i < m->item_count; i++)
+            items[i] = parameter_value(l, &m->items[i], at);
+        return val_tuple(items, m->item_count);
+    }
+    Value *value = arguments[(*at)++];
+    if (!m->descriptor) return val_tensor(value);
     Pointer *p = arena_new(l->arena, Pointer);
-    *p = *shape;
-    p->base = base;
+    *p = *m->descriptor;
+    p->base = value;
     l->build.region = l->module->kernel->body;
     l->build.before = NULL;
     for (uint32_t i = 0; i < p->rank; i++)
@@ -532,7 +586,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
     tune(l, function, &tuned, options);
     for (const Node *p = function->parameters; p; p = p->next) count++;
     Meaning *meanings = arena_array(l->arena, Meaning, count + 1);
-    Parameter *parameters = arena_array(l->arena, Parameter, (count + 1) * (2 * MAX_RANK));
+    Parameters parameters = {0};
     for (const Node *p = function->parameters; p; p = p->next, index++) {
         Meaning *m = &meanings[index];
         if (!p->name) continue;
@@ -546,20 +600,19 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
         bool wants_constant = is_constexpr(p->annotation);
         if (m->found && wants_constant && !m->is_constant) {
             fail(l, p->span, "`%s` is declared constexpr, but is given the type %s", p->name,
-                 type_string(m->type, l->arena));
+                 m->type ? type_string(m->type, l->arena) : "of a tuple");
         } else if (!m->found && wants_constant) {
             text_printf(&values, no_value++ ? ", `%s`" : "`%s`", p->name);
         } else if (!m->found) {
             text_printf(&types, no_type++ ? ", `%s`" : "`%s`", p->name);
         } else if (!m->is_constant) {
-            parameters[run_time++] = (Parameter){p->name, m->type, m->divisibility, p->span};
-            if (m->descriptor) add_descriptor(l, p, m, parameters, &run_time);
+            add_parameters(l, p->name, m, p->span, &parameters);
         }
     }
     if (no_type) report_missing(l, function, types.data, no_type, false);
     if (no_value) report_missing(l, function, values.data, no_value, true);
     if (l->diagnostics->errors != errors) return false;
-    Kernel *kernel = kernel_new(l->module, function->name, run_time, parameters);
+    Kernel *kernel = kernel_new(l->module, function->name, parameters.length, parameters.data);
     const LowerRequest *r = l->request;
     kernel->num_warps = r->num_warps ? r->num_warps : options->num_warps ? options->num_warps : 4;
     kernel->num_stages = r->num_stages         ? r->num_stages
@@ -571,8 +624,7 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
     for (const Node *p = function->parameters; p; p = p->next, index++) {
         if (!p->name) continue;
         Meaning *m = &meanings[index];
-        Val v = m->is_constant ? m->constant : val_tensor(kernel->body->arguments[run_time++]);
-        if (m->descriptor) v = descriptor_parameter(l, m->descriptor, v.value, &run_time);
+        Val v = parameter_value(l, m, &run_time);
         v.span = p->span;
         Binding b = {.name = p->name, .value = v};
         vec_push(l->arena, &scope->bindings, b);
