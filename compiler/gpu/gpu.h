@@ -106,6 +106,9 @@ bool pass_place(Module *module);    /* LAID -> PLACED: shared memory by lifetime
  * shared_alloc. 0: none. The same function serves place, verify and the emitter. */
 uint32_t gpu_scratch_bytes(const Module *module, const Op *op);
 
+/* The parameter that a pointer was made from by adding offsets; NULL: not known. */
+const Value *gpu_pointer_root(const Value *pointer);
+
 /* PLACED: does each op that needs shared memory have a place, apart from those alive with it? NULL,
  * or what is wrong with *culprit. */
 const char *gpu_check_placed(Module *module, const Op **culprit);

@@ -6,8 +6,8 @@
  *
  * Then one walk keeps the accesses since the last barrier. An op that would read what another thread
  * may still be writing, or write what another may still be reading, gets a barrier before it. A loop
- * is walked twice, the second time with what its end leaves open. Rings (shared_alloc with several
- * buffers) are left to the pass that made them: it knows which buffer is whose turn.
+ * is walked twice, the second time with what its end leaves open. What goes on within a ring (a
+ * shared_alloc with several buffers) is left to the pass that made it: it knows whose turn it is.
  *
  * Global memory is held to the same rule, as far as it is plain that two accesses may touch the same
  * bytes: a program reads what it wrote, whichever of its threads did. Accesses are told apart by the
@@ -206,6 +206,7 @@ static void place_all(Placer *p) {
 typedef struct Access {
     bool writes, global;
     uint32_t low, high;    /* shared: bytes */
+    const Op *ring;        /* shared: a shared_alloc with several buffers */
     const Value *root;     /* global: the parameter, or NULL: unknown */
     const Value *pointers; /* global */
 } Access;
@@ -218,8 +219,7 @@ typedef struct Walk {
     uint32_t inserted;
 } Walk;
 
-/* The parameter that a pointer was made from by adding offsets; NULL: not known. */
-static const Value *root_of(const Value *v) {
+const Value *gpu_pointer_root(const Value *v) {
     for (uint32_t depth = 0; v && depth < 1000; depth++) {
         const Op *op = v->op;
         if (!op) {
@@ -240,13 +240,14 @@ static const Value *root_of(const Value *v) {
 }
 
 static Access global_access(const Value *pointers, bool writes) {
-    return (Access){.writes = writes, .global = true, .root = root_of(pointers),
+    return (Access){.writes = writes, .global = true, .root = gpu_pointer_root(pointers),
                     .pointers = pointers};
 }
 
 static Access shared_access(const Op *owner, uint32_t bytes, bool writes) {
     uint32_t low = (uint32_t)op_int(owner, ATTR_scratch, 0);
-    return (Access){.writes = writes, .low = low, .high = low + bytes};
+    const Op *ring = op_int(owner, ATTR_buffers, 1) > 1 ? owner : NULL;
+    return (Access){.writes = writes, .low = low, .high = low + bytes, .ring = ring};
 }
 
 /* Does each element have one thread that holds it? */
@@ -257,6 +258,7 @@ static bool is_each_threads_own(const Value *pointers) {
 
 static bool collides(const Access *a, const Access *b) {
     if (a->global != b->global || (!a->writes && !b->writes)) return false;
+    if (a->ring && a->ring == b->ring) return false;
     if (!a->global) return a->low < b->high && b->low < a->high;
     if (a->writes && b->writes) return false; /* who is last was not promised to anyone */
     if (a->pointers == b->pointers && is_each_threads_own(a->pointers)) return false;
@@ -324,10 +326,6 @@ static void walk_control(Walk *w, Op *op) {
     }
 }
 
-static bool is_ring(const Op *alloc) {
-    return op_int(alloc, ATTR_buffers, 1) > 1;
-}
-
 static void walk_op(Walk *w, Op *op) {
     const Op *alloc = op->operand_count && op_operand(op, 0)->type->kind == TYPE_SHARED
                           ? op_operand(op, 0)->op
@@ -340,7 +338,7 @@ static void walk_op(Walk *w, Op *op) {
     if (op->code == OP_barrier) w->open.length = 0;
     if (op->region_count && (op->code == OP_for || op->code == OP_if || op->code == OP_while))
         walk_control(w, op);
-    if (alloc && !is_ring(alloc))
+    if (alloc)
         accesses[count++] = shared_access(alloc, gpu_scratch_bytes(w->placer->module, alloc),
                                           op->code != OP_shared_load);
     if (own) accesses[count++] = shared_access(op, own, true);
@@ -375,6 +373,12 @@ bool pass_place(Module *module) {
     Walk w = {.placer = &p};
     walk_region(&w, module->kernel->body);
     module->kernel->shared_bytes = p.bytes;
+    const GpuTarget *target = module->target ? gpu_target(module->target) : NULL;
+    if (target && p.bytes > target->shared_bytes)
+        diag_error(module->diagnostics, module->kernel->at,
+                   "this kernel needs %u bytes of shared memory, and %s has %u: smaller blocks or "
+                   "fewer num_stages need less",
+                   p.bytes, target->name, target->shared_bytes);
     module->level = LEVEL_PLACED;
     return true;
 }
