@@ -35,12 +35,20 @@ const Builtin *builtin_method(const char *name) {
     return find(name, METHOD);
 }
 
-const char *builtin_nearest(const char *name) {
+static const char *nearest_of(const char *name, uint32_t modules) {
     const char *known[ARRAY_LENGTH(builtins)];
     uint32_t count = 0;
     for (uint32_t i = 0; i < ARRAY_LENGTH(builtins); i++)
-        if (builtins[i].flags & TL) known[count++] = builtins[i].name;
+        if (builtins[i].flags & modules) known[count++] = builtins[i].name;
     return nearest(name, known, count);
+}
+
+const char *builtin_nearest(const char *name) {
+    return nearest_of(name, TL);
+}
+
+const char *method_nearest(const char *name) {
+    return nearest_of(name, METHOD);
 }
 
 /* ---- messages ------------------------------------------------------------------------------ */

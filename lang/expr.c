@@ -41,7 +41,9 @@ static Val tensor_attribute(Lower *l, Val of, const char *name, const Node *node
     if (b) return bound(l, (Val){.kind = VAL_BUILTIN, .builtin = b}, of);
     Val method;
     if (std_method(l, name, node->span, &method)) return bound(l, method, of);
-    return fail(l, node->op_span, "a block has no attribute `%s`", name);
+    const char *near = method_nearest(name);
+    return fail(l, node->op_span, "a block has no attribute `%s`%s%s%s", name,
+                near ? "; did you mean `" : "", near ? near : "", near ? "`?" : "");
 }
 
 static Val dtype_attribute(Lower *l, Val of, const char *name, const Node *node) {

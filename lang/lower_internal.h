@@ -321,6 +321,7 @@ Value *float_operand(Lower *l, Val v, Span span, const char *what); /* f32 or f6
 const Builtin *builtin_find(const char *module, const char *name);
 const Builtin *builtin_method(const char *name); /* x.name(...) */
 const char *builtin_nearest(const char *name);
+const char *method_nearest(const char *name);
 
 /* Arguments as constants; each reports and returns false when it is not one. */
 bool argument_int(Lower *l, Call *c, uint32_t i, int64_t *value);

@@ -262,7 +262,9 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
             Val module = module_val(l, file, i->node->name, (uint32_t)i->node->integer);
             if (module.file && module.file != file && file_name(l, module.file, name, use, value))
                 return true;
-            if (is_ours(i->node->name) && builtin_find(i->node->name, name)) {
+            bool ours = is_ours(i->node->name) && !file->is_std;
+            if (ours && (builtin_find(i->node->name, name) ||
+                         file_item(std_scope(l)->file, name))) {
                 *value = module_attribute(l, module, name, use);
                 return true;
             }

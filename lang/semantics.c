@@ -260,24 +260,31 @@ DType common_dtype(Lower *l, const Val *values, Value *const *tensors, uint32_t 
     return promote(tensor, false, number, true, false, &mixed);
 }
 
+/* The dtype an operand brings to an operation; DT_NONE after an error. */
+static DType operand_dtype(Lower *l, Val v, Span span, Span at, const char *operand,
+                           const char *what) {
+    if (v.kind == VAL_TENSOR)
+        return refuse_pointer(l, v.value, span, at, what) ? DT_NONE : type_dtype(v.value->type);
+    DType d = val_is_number(v) ? literal_dtype(v) : DT_NONE;
+    if (d == DT_NONE) (void)to_tensor(l, v, span, operand); /* says what is wrong */
+    return d;
+}
+
 bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span at, bool division,
                          const char *what, Value **x, Value **y) {
-    *x = to_tensor(l, a, a_span, "the left operand");
-    *y = to_tensor(l, b, b_span, "the right operand");
-    if (!*x || !*y) return false;
-    if (refuse_pointer(l, *x, a_span, at, what) || refuse_pointer(l, *y, b_span, at, what))
-        return false;
+    DType da = operand_dtype(l, a, a_span, at, "the left operand", what);
+    DType db = da == DT_NONE ? DT_NONE : operand_dtype(l, b, b_span, at, "the right operand", what);
+    if (db == DT_NONE) return false;
     bool mixed;
-    DType dtype = promote(type_dtype((*x)->type), a.kind != VAL_TENSOR, type_dtype((*y)->type),
-                          b.kind != VAL_TENSOR, division, &mixed);
+    DType dtype = promote(da, a.kind != VAL_TENSOR, db, b.kind != VAL_TENSOR, division, &mixed);
     if (mixed) {
-        fail(l, at, "%s needs operands of one signedness, not %s and %s", what,
-             dtype_name(type_dtype((*x)->type)), dtype_name(type_dtype((*y)->type)));
+        fail(l, at, "%s needs operands of one signedness, not %s and %s", what, dtype_name(da),
+             dtype_name(db));
         note(l, at, "cast one of them with `.to(...)`");
         return false;
     }
-    *x = number_operand(l, a, *x, dtype, a_span);
-    *y = number_operand(l, b, *y, dtype, b_span);
+    *x = number_operand(l, a, a.kind == VAL_TENSOR ? a.value : NULL, dtype, a_span);
+    *y = number_operand(l, b, b.kind == VAL_TENSOR ? b.value : NULL, dtype, b_span);
     if (!*x || !*y) return false;
     Value *both[2] = {*x, *y};
     Span spans[2] = {a_span, b_span};
@@ -333,14 +340,20 @@ static OpCode op_of(Operator op) {
     }
 }
 
+static bool is_pointer(Val v) {
+    return v.kind == VAL_TENSOR && type_is_pointer(v.value->type);
+}
+
 Val tensor_binary(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span, Span at) {
     if (op == OPERATOR_ADD || op == OPERATOR_SUB) {
-        Value *x = to_tensor(l, a, a_span, "the left operand");
-        Value *y = to_tensor(l, b, b_span, "the right operand");
-        if (!x || !y) return val_error();
-        if (type_is_pointer(x->type)) return pointer_offset(l, op, x, y, a_span, b_span, at);
-        if (type_is_pointer(y->type) && op == OPERATOR_ADD)
-            return pointer_offset(l, op, y, x, b_span, a_span, at);
+        bool swap = op == OPERATOR_ADD && !is_pointer(a) && is_pointer(b);
+        Val pointer = swap ? b : a, by = swap ? a : b;
+        if (is_pointer(pointer)) {
+            Span spans[2] = {swap ? b_span : a_span, swap ? a_span : b_span};
+            Value *offset = to_tensor(l, by, spans[1], "the offset");
+            if (!offset) return val_error();
+            return pointer_offset(l, op, pointer.value, offset, spans[0], spans[1], at);
+        }
     }
     if (op == OPERATOR_DIV) return true_divide(l, a, b, a_span, b_span, at);
     const char *what = arena_printf(l->arena, "`%s`", operator_names[op]);
@@ -368,11 +381,12 @@ Val tensor_compare(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span
     static const OpCode codes[] = {OP_eq, OP_ne, OP_lt, OP_le, OP_gt, OP_ge};
     const char *what = arena_printf(l->arena, "`%s`", operator_names[op]);
     OpCode code = codes[op - OPERATOR_EQ];
-    Value *x = to_tensor(l, a, a_span, "the left operand");
-    Value *y = to_tensor(l, b, b_span, "the right operand");
-    if (!x || !y) return val_error();
-    if (type_is_pointer(x->type) || type_is_pointer(y->type)) { /* as addresses */
+    Value *x, *y;
+    if (is_pointer(a) || is_pointer(b)) { /* as addresses */
         const Type *i64 = type_scalar(l->types, DT_i64);
+        x = to_tensor(l, a, a_span, "the left operand");
+        y = to_tensor(l, b, b_span, "the right operand");
+        if (!x || !y) return val_error();
         x = cast_to_type(l, x, i64, a_span);
         y = cast_to_type(l, y, i64, b_span);
         if (!x || !y) return val_error();
