@@ -1,6 +1,9 @@
 /* compile.c: text in, kernel out. The one place where front end and compiler meet.
  *
- *     file or text -> parse_file -> lower_kernel -> Module -> pipeline_run -> kernel
+ *     file or text -> parse_file -> lower_kernel -> Module -> passes -> kernel
+ *                                                                 \-> PTX for GPU targets
+ *
+ * What was compiled for a GPU before comes out of the cache instead (recall.h).
  *
  * A kernel and all that its compilation made live in one Compilation: parameters, texts and the
  * module point into its arena, so that destroying the kernel is freeing the arena. Running out of
@@ -8,8 +11,8 @@
  */
 #include "runtime/device.h"
 #include "runtime/frontend.h"
-
-#include "compiler/passes/pass.h"
+#include "runtime/gpu_code.h"
+#include "runtime/recall.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +24,13 @@ typedef struct Compilation {
     tkc_compile_options options;
     const File *file; /* NULL: IR text */
     Module *module;
-    Text dump, times, statics;
+    Text dump, times, statics, ir;
+    const char *gpu; /* name of the target; NULL: no GPU */
+    GpuTexts gpu_texts;
+    Recall recall;
+    CacheEntry entry;
+    bool recalled;      /* the kernel is made of the entry */
+    char *log, *header; /* messages; what the code begins with. malloc */
 } Compilation;
 
 static double now_ms(void) {
@@ -33,6 +42,9 @@ static double now_ms(void) {
 static void destroy_compilation(tkc_kernel *kernel) {
     Compilation *c = (Compilation *)kernel;
     frontend_free(&c->front);
+    free(c->entry.data);
+    free(c->header);
+    free(c->log);
     free(c);
 }
 
@@ -40,11 +52,17 @@ static void destroy_compilation(tkc_kernel *kernel) {
 
 /* Pass `index` of those with different names; NULL past the end. */
 static const Pass *pass_at(uint32_t index) {
-    for (const Pass *pass = pipeline_block; pass->name; pass++) {
-        const Pass *first = pipeline_block;
-        while (strcmp(first->name, pass->name) != 0) first++;
-        if (first == pass && index-- == 0) return pass;
-    }
+    const Pass *const lists[] = {pipeline_block, pipeline_gpu};
+    const Pass *seen[64];
+    uint32_t count = 0;
+    for (size_t i = 0; i < RT_LENGTH(lists); i++)
+        for (const Pass *pass = lists[i]; pass->name && count < RT_LENGTH(seen); pass++) {
+            uint32_t first = 0;
+            while (first < count && strcmp(seen[first]->name, pass->name) != 0) first++;
+            if (first < count) continue;
+            if (count == index) return pass;
+            seen[count++] = pass;
+        }
     return NULL;
 }
 
@@ -130,49 +148,42 @@ static Module *lower(Compilation *c) {
         .num_stages = o->num_stages,
         .num_ctas = o->num_ctas,
         .target = c->kernel.target,
-        .open_import = import_open,
-        .import_context = &f->imports,
+        .open_import = recall_open,
+        .import_context = &c->recall,
         .static_output = &c->statics,
     };
     return lower_kernel(&request);
 }
 
+/* The passes at block level, and for a GPU the rest of the way. */
 static tkc_status run_passes(Compilation *c) {
-    const tkc_compile_options *o = &c->options;
-    Arena *arena = &c->front.arena;
-    c->dump.arena = c->times.arena = arena;
-    PipelineOptions options = {
-        .dump_after = o->dump_after,
-        .stop_after = o->stop_after,
-        .skip = o->skip,
-        .verify = o->verify,
-        .dump = &c->dump,
-        .times = o->time_passes ? &c->times : NULL,
-    };
-    if (pipeline_run(c->module, pipeline_block, &options)) return TKC_OK;
-    return TKC_INTERNAL;
+    c->dump.arena = c->times.arena = c->ir.arena = &c->front.arena;
+    PassRun run = {.options = &c->options,
+                   .dump = &c->dump,
+                   .times = c->options.time_passes ? &c->times : NULL};
+    if (!passes_run(&run, c->module, pipeline_block)) return TKC_INTERNAL;
+    if (!c->gpu || c->options.intermediate) ir_print(c->module, &c->ir);
+    return c->gpu ? gpu_code(&run, c->module, c->gpu, &c->gpu_texts) : TKC_OK;
 }
 
-static tkc_status make_module(Compilation *c, char **log) {
+static tkc_status make_module(Compilation *c) {
     FrontEnd *f = &c->front;
-    tkc_status status = frontend_read(f, c->options.path, c->options.text, c->options.text_size);
-    if (status) return status;
     if (is_ir(&c->options))
         c->module = ir_read(&f->arena, &f->sources, &f->diagnostics, f->source);
     else
         c->module = lower(c);
     if (c->statics.length) rt_static_print(c->kernel.context, c->statics.data);
-    bool passed = c->module && !f->diagnostics.errors;
-    if (passed) passed = run_passes(c) == TKC_OK;
-    bool defect = c->module && !passed;
-    status = frontend_report(f, &f->diagnostics, passed ? NULL : c->dump.data, log);
-    if (passed && !status) return TKC_OK;
-    if (!status)
+    tkc_status status = TKC_OK;
+    if (c->module && !f->diagnostics.errors) status = run_passes(c);
+    tkc_status reported =
+        frontend_report(f, &f->diagnostics, status ? c->dump.data : NULL, &c->log);
+    if (reported) return status ? status : reported;
+    if (!c->module || status == TKC_COMPILE_ERROR || status == TKC_INTERNAL)
         return tkc_fail(TKC_INTERNAL,
                         "Compiling `%s` failed without a message, which is a defect "
                         "of tkc.",
                         f->path);
-    return defect ? TKC_INTERNAL : status;
+    return status;
 }
 
 /* ---- module to kernel ------------------------------------------------------------------------ */
@@ -264,17 +275,34 @@ static void take_constants(Compilation *c) {
 
 static void take_texts(Compilation *c) {
     FrontEnd *f = &c->front;
-    Text ir = {.arena = &f->arena};
-    ir_print(c->module, &ir);
-    const KernelText texts[] = {{"ir", ir.data, ir.length},
+    const GpuTexts *gpu = &c->gpu_texts;
+    const KernelText texts[] = {{"ir", c->ir.data, c->ir.length},
                                 {"source", f->text, f->size},
                                 {"dump", c->dump.data, c->dump.length},
                                 {"times", c->times.data, c->times.length},
-                                {"static", c->statics.data, c->statics.length}};
+                                {"static", c->statics.data, c->statics.length},
+                                {"laid", gpu->laid.data, gpu->laid.length},
+                                {"placed", gpu->placed.data, gpu->placed.length},
+                                {"llvm", gpu->llvm.data, gpu->llvm.length},
+                                {"ptx", c->kernel.code, c->kernel.code_size}};
     uint32_t used = 0;
     _Static_assert(RT_LENGTH(texts) < RT_LENGTH(c->kernel.texts), "the list ends with a NULL name");
     for (size_t i = 0; i < RT_LENGTH(texts); i++)
         if (texts[i].text) c->kernel.texts[used++] = texts[i];
+}
+
+/* The PTX with the header that makes it a saved kernel. */
+static tkc_status take_code(Compilation *c) {
+    const Text *ptx = &c->gpu_texts.ptx;
+    Text code = {.arena = &c->front.arena};
+    if (!ptx->length) return TKC_OK;
+    c->header = rt_saved_header(&c->kernel);
+    if (!c->header) return rt_fail_memory();
+    text_puts(&code, c->header);
+    text_add(&code, ptx->data, ptx->length);
+    c->kernel.code = code.data;
+    c->kernel.code_size = code.length;
+    return TKC_OK;
 }
 
 static tkc_status make_kernel(Compilation *c) {
@@ -283,13 +311,18 @@ static tkc_status make_kernel(Compilation *c) {
     tkc_status status = take_parameters(c);
     if (status) return status;
     take_constants(c);
-    take_texts(c);
     to->name = from->name;
     to->module = c->module;
     to->info = (tkc_kernel_info){.struct_size = sizeof(tkc_kernel_info),
                                  .num_warps = from->num_warps,
                                  .num_stages = from->num_stages,
-                                 .num_ctas = from->num_ctas};
+                                 .num_ctas = from->num_ctas,
+                                 .shared_bytes = from->shared_bytes};
+    status = take_code(c);
+    if (status) return status;
+    take_texts(c);
+    if (to->code)
+        recall_keep(&c->recall, to->context, c->log, &c->statics, to->code, to->code_size);
     return TKC_OK;
 }
 
@@ -316,21 +349,63 @@ static tkc_status check_options(const tkc_compile_options *o) {
     return status;
 }
 
+/* The kernel, and what was said when it was compiled. */
+static tkc_status take_recalled(Compilation *c, tkc_kernel **kernel) {
+    const CacheEntry *entry = &c->entry;
+    char *code = strdup(entry->section[CACHE_CODE]);
+    if (entry->size[CACHE_LOG]) c->log = strdup(entry->section[CACHE_LOG]);
+    if (!code || (entry->size[CACHE_LOG] && !c->log)) {
+        free(code);
+        return rt_fail_memory();
+    }
+    tkc_status status =
+        rt_saved_kernel(c->kernel.context, c->front.path, code, entry->size[CACHE_CODE], kernel);
+    if (status) return status;
+    rt_static_print(c->kernel.context, entry->section[CACHE_STATICS]);
+    (*kernel)->info.from_cache = c->recalled = true;
+    return TKC_OK;
+}
+
 /* Here the arena's guard is set: running out of memory anywhere below returns to this frame. */
-static tkc_status compile_guarded(Compilation *c, char **log) {
+static tkc_status compile_guarded(Compilation *c, tkc_kernel **kernel) {
     FrontEnd *f = &c->front;
     if (setjmp(f->exhausted)) {
         f->arena.on_exhausted = NULL;
         return frontend_exhausted(f);
     }
-    f->diagnostics.error_limit = c->options.error_limit;
-    f->imports.folders = c->options.include_paths;
-    f->imports.folder_count = c->options.include_path_count;
-    c->kernel.target = arena_strdup(&f->arena, c->options.target ? c->options.target : "interp");
-    tkc_status status = make_module(c, log);
+    const tkc_compile_options *o = &c->options;
+    f->diagnostics.error_limit = o->error_limit;
+    f->imports.folders = o->include_paths;
+    f->imports.folder_count = o->include_path_count;
+    c->gpu = o->target ? gpu_target_name(o->target) : NULL;
+    c->kernel.target = arena_strdup(&f->arena, c->gpu ? c->gpu : o->target ? o->target : "interp");
+    c->recall = (Recall){.imports = &f->imports};
+    tkc_status status = frontend_read(f, o->path, o->text, o->text_size);
+    if (!status && c->gpu) recall_begin(&c->recall, c->kernel.context, f, o, c->gpu);
+    if (!status && recall_find(&c->recall, c->kernel.context, &c->entry) &&
+        take_recalled(c, kernel) == TKC_OK) {
+        f->arena.on_exhausted = NULL;
+        return TKC_OK;
+    }
+    if (!status) status = make_module(c);
     if (!status) status = make_kernel(c);
     f->arena.on_exhausted = NULL;
+    if (!status) *kernel = &c->kernel;
     return status;
+}
+
+static void tell_compiled(const Compilation *c, tkc_status status, double milliseconds) {
+    const tkc_compile_options *o = &c->options;
+    rt_compiled(c->kernel.context, &(tkc_compile_event){
+                                       .struct_size = sizeof(tkc_compile_event),
+                                       .status = status,
+                                       .kernel = !status     ? c->kernel.name
+                                                 : o->kernel ? o->kernel
+                                                             : "",
+                                       .path = o->path ? o->path : "",
+                                       .target = o->target ? o->target : "interp",
+                                       .milliseconds = milliseconds,
+                                   });
 }
 
 tkc_status tkc_compile(tkc_context *context, const tkc_compile_options *options,
@@ -354,24 +429,23 @@ tkc_status tkc_compile(tkc_context *context, const tkc_compile_options *options,
     c->options = taken;
     c->kernel.context = context;
     c->kernel.destroy = destroy_compilation;
-    status = compile_guarded(c, log);
+    tkc_kernel *made = NULL;
+    status = compile_guarded(c, &made);
     double elapsed = now_ms() - start;
-    rt_compiled(context, &(tkc_compile_event){
-                             .struct_size = sizeof(tkc_compile_event),
-                             .status = status,
-                             .kernel = status ? taken.kernel ? taken.kernel : "" : c->kernel.name,
-                             .path = taken.path ? taken.path : "",
-                             .target = taken.target ? taken.target : "interp",
-                             .milliseconds = elapsed,
-                         });
-    if (status) {
+    if (!c->recalled) tell_compiled(c, status, elapsed);
+    if (log) {
+        *log = c->log;
+        c->log = NULL;
+    }
+    if (status || c->recalled) {
         destroy_compilation(&c->kernel);
+        *kernel = made;
         return status;
     }
     memset(&c->options, 0, sizeof c->options); /* the caller's strings are no longer ours to use */
-    c->kernel.info.compile_ms = elapsed;
-    pthread_mutex_init(&c->kernel.lock, NULL);
+    made->info.compile_ms = elapsed;
+    pthread_mutex_init(&made->lock, NULL);
     rt_context_keep(context);
-    *kernel = &c->kernel;
+    *kernel = made;
     return TKC_OK;
 }
