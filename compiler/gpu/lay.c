@@ -133,10 +133,10 @@ static const Layout *layout_before(Lay *l, const Op *op, const Layout *wanted) {
 
 /* What an operand's choice makes of the result. */
 static Choice choice_after(Lay *l, const Op *op, Choice choice) {
-    const Type *from = op_operand(op, 0)->type, *to = op->results[0].type;
+    const Type *from = op_operand(op, 0)->type;
     if (!choice.layout) return choice;
     switch (op->code) {
-    case OP_broadcast: return any(l, to);
+    case OP_broadcast: return (Choice){WEIGHT_NONE, NULL}; /* what is repeated is small */
     case OP_permute:
         choice.layout = keep(l, layout_permute(choice.layout, from->rank, from->shape,
                                                op_attribute(op, ATTR_order)->ints));
@@ -387,6 +387,12 @@ static Value *add_version(Lay *l, Value *value, const Layout *layout, Value *ver
 
 static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot);
 
+/* What this is a version of. */
+static Value *original(Lay *l, Value *value) {
+    Value *first = note_of(l, value)->original;
+    return first ? first : value;
+}
+
 /* The operands of an op that is made anew in `layout`. */
 static Value *remake(Lay *l, Value *value, const Layout *layout, bool for_dot) {
     Op *op = value->op;
@@ -447,8 +453,25 @@ static Value *through_shared(Lay *l, Value *value, const Layout *layout) {
     return add_version(l, value, layout, &load->results[0]);
 }
 
+/* A row of numbers that is loaded, and perhaps changed element by element: it is loaded as it is
+ * wanted (from the same cache lines) rather than moved. */
+static bool is_row(Lay *l, Value *value, uint32_t depth) {
+    value = original(l, value);
+    const Op *op = value->op;
+    if (!type_is_block(value->type) || choice_of(l, value).weight == WEIGHT_NONE) return true;
+    if (!op || value->type->rank != 1 || depth == 0) return false;
+    bool load = op->code == OP_load && !op_int(op, ATTR_is_volatile, 0);
+    if (!load && !op_is(op, OPF_ELEMENT)) return false;
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        Value *operand = original(l, op_operand(op, i));
+        if (load ? choice_of(l, operand).weight != WEIGHT_NONE : !is_row(l, operand, depth - 1))
+            return false;
+    }
+    return true;
+}
+
 /* Is the value made anew in each layout, rather than converted? */
-static bool is_made_anew(Lay *l, const Value *value) {
+static bool is_made_anew(Lay *l, Value *value) {
     const Op *op = value->op;
     if (!op) return false;
     if (is_shape(op->code)) return true;
@@ -462,12 +485,16 @@ static bool is_made_anew(Lay *l, const Value *value) {
 
 static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot) {
     if (!type_is_block(value->type)) return value;
-    if (note_of(l, value)->original) value = note_of(l, value)->original;
+    value = original(l, value);
     for (Version *v = note_of(l, value)->versions; v; v = v->next)
         if (v->layout == layout) return v->value;
     if (is_made_anew(l, value)) return remake(l, value, layout, for_dot);
     const Layout *home = home_of(l, value);
     if (layout == home) return add_version(l, value, layout, value);
+    if (is_row(l, value, 4)) {
+        value_in(l, value, home, false); /* the op itself stays as it is */
+        return remake(l, value, layout, false);
+    }
     if (for_dot && layout_conversion(home, layout, NULL) == CONVERT_SHARED)
         return through_shared(l, value, layout);
     value_in(l, value, home, false); /* gives it its type */
@@ -644,6 +671,7 @@ static void drop_unused(Region *region) {
 }
 
 bool pass_lay(Module *module) {
+    if (module->level != LEVEL_BLOCK) return false;
     const GpuTarget *target = module->target ? gpu_target(module->target) : NULL;
     lay_prepare_dots(module, target);
     Lay l = {.module = module, .types = &module->types};

@@ -366,6 +366,7 @@ static void walk_region(Walk *w, Region *region) {
 /* ---- the pass ----------------------------------------------------------------------------------- */
 
 bool pass_place(Module *module) {
+    if (module->level == LEVEL_PLACED) return false;
     Placer p = {.module = module, .arena = module->arena};
     number_region(&p, module->kernel->body);
     find_lives(&p);
