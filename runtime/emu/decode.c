@@ -158,6 +158,8 @@ static void decode_statement(Decoder *d, FormMemo *memo, const PtxStatement *s) 
         inst->guard_negated = s->guard_negated;
     }
     inst->form = form;
+    if (form->op == OP_ret || form->op == OP_exit || form->op == OP_trap)
+        inst->flags |= INST_LEAVES;
     inst->class = class_of(form, row->class, d->addresses.data);
     inst->ref_count = (uint16_t)d->refs.length;
     inst->refs = keep(arena, d->refs.data, d->refs.length * sizeof(Ref));

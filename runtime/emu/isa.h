@@ -212,10 +212,11 @@ enum {
     SPECIAL(tid_x, "%tid.x", 32)                                                                   \
     SPECIAL(tid_y, "%tid.y", 32)                                                                   \
     SPECIAL(tid_z, "%tid.z", 32)                                                                   \
-    SPECIAL(ntid_x, "%ntid.x", 32) SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(                         \
-        ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32)   \
-        SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x", 32) SPECIAL(               \
-            nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z, "%nctaid.z", 32)                          \
+    SPECIAL(ntid_x, "%ntid.x", 32)                                                                 \
+    SPECIAL(ntid_y, "%ntid.y", 32) SPECIAL(ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32) \
+        SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(                 \
+            nctaid_x, "%nctaid.x", 32) SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z,        \
+                                                                                  "%nctaid.z", 32) \
             SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                 \
                 nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)   \
                 SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(   \

@@ -128,7 +128,7 @@ typedef struct Cell { /* history of 4 (or, when split, 1) bytes of shared memory
     uint8_t flags;       /* CELL_* */
     uint32_t read_set;   /* index + 1 */
     uint32_t write_line; /* PTX line of the write */
-    uint32_t read_line;
+    uint32_t read_line[2];
 } Cell;
 enum {
     CELL_PENDING = 16, /* a cp.async will write here */

@@ -178,7 +178,7 @@ static bool note_read(const Access *a, Cell *cell, uint32_t address) {
         else
             cell->read_lane[i] = a->lane;
         cell->read_time[i] = a->time;
-        cell->read_line = a->inst->line;
+        cell->read_line[i] = a->inst->line;
         return true;
     }
     for (int i = 0; i < 2; i++) {
@@ -189,7 +189,7 @@ static bool note_read(const Access *a, Cell *cell, uint32_t address) {
         cell->reader[i] = (uint16_t)a->agent;
         cell->read_time[i] = a->time;
         cell->read_lane[i] = a->lane;
-        cell->read_line = a->inst->line;
+        cell->read_line[i] = a->inst->line;
         return true;
     }
     ReadSet *set = read_set_of(a->warp->cluster, cell);
@@ -203,8 +203,8 @@ static bool note_write(const Access *a, Cell *cell, uint32_t address) {
         for (int i = 0; i < 2; i++)
             if (cell->reader[i] != NO_AGENT &&
                 !known(a, cell->reader[i], cell->read_time[i], cell->read_lane[i]))
-                return race(a, address, cell->reader[i], cell->read_lane[i], cell->read_line, false,
-                            true, false);
+                return race(a, address, cell->reader[i], cell->read_lane[i], cell->read_line[i],
+                            false, true, false);
         if (cell->read_set) {
             const ReadSet *set = &a->warp->cluster->read_sets[cell->read_set - 1];
             for (uint32_t g = 0; g < a->warp->cluster->agents; g++)
