@@ -186,7 +186,7 @@ Flow lower_if(Lower *l, const Node *n, const Rest *rest) {
     if (val_is_constant(c)) return lower_statements(l, konst_truth(c) ? n->body : n->orelse, rest);
     Value *condition = NULL;
     if (c.kind == VAL_TENSOR) {
-        condition = truth_value(l, c, n->condition->span, "the condition");
+        condition = branch_condition(l, c, n->condition->span);
     } else if (c.kind != VAL_UNKNOWN && c.kind != VAL_ERROR) {
         fail(l, n->condition->span, "%s is not a condition", describe(l, c));
     }

@@ -453,7 +453,7 @@ static Val lower_conditional(Lower *l, const Node *node) {
         return c;
     }
     if (c.kind != VAL_TENSOR) return lower_expression(l, konst_truth(c) ? node->left : node->right);
-    Value *condition = truth_value(l, c, node->condition->span, "the condition");
+    Value *condition = branch_condition(l, c, node->condition->span);
     if (!condition) return val_error();
     if (type_is_block(condition->type)) {
         fail(l, node->condition->span, "the condition of `a if c else b` is a block (%s)",

@@ -375,7 +375,7 @@ static void lower_run_time_while(Lower *l, const Node *n) {
         fail(l, n->condition->span, "this loop never ends: its condition is always true");
         note(l, n->condition->span, "`break` is not available; put the condition here");
     } else if (c.kind != VAL_UNKNOWN && c.kind != VAL_ERROR) {
-        condition = truth_value(l, c, n->condition->span, "the condition");
+        condition = branch_condition(l, c, n->condition->span);
         if (condition && type_is_block(condition->type)) {
             fail(l, n->condition->span,
                  "the condition of `while` is a block (%s); reduce it to one "

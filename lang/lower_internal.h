@@ -313,6 +313,8 @@ bool arithmetic_operands(Lower *l, Val a, Val b, Span a_span, Span b_span, Span 
 Val tensor_binary(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span, Span at);
 Val tensor_compare(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span, Span at);
 Value *truth_value(Lower *l, Val v, Span span, const char *what); /* i1 scalar or block */
+/* The same for what decides a branch: a block of one element counts as its element. */
+Value *branch_condition(Lower *l, Val v, Span span);
 Value *float_operand(Lower *l, Val v, Span span, const char *what); /* f32 or f64; widened */
 
 /* ---- builtin.c ----------------------------------------------------------------------------- */

@@ -407,6 +407,12 @@ Value *truth_value(Lower *l, Val v, Span span, const char *what) {
     return cast_to(l, t, DT_i1, WORD_none);
 }
 
+Value *branch_condition(Lower *l, Val v, Span span) {
+    Value *t = truth_value(l, v, span, "the condition");
+    if (!t || !type_is_block(t->type) || t->type->count != 1) return t;
+    return build_to(builder(l), OP_extract, t, type_element(t->type));
+}
+
 Value *float_operand(Lower *l, Val v, Span span, const char *what) {
     Value *t = to_tensor(l, v, span, what);
     if (!t) return NULL;
