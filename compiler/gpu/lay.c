@@ -483,6 +483,25 @@ static bool is_made_anew(Lay *l, Value *value) {
             op->code == OP_hint);
 }
 
+/* A loaded block that becomes a dot's operand by cheap ops with values that cost nothing (a cast, a
+ * scale): it is the block as loaded that goes through shared memory, ahead of time if possible. */
+static bool is_dot_chain(Lay *l, Value *value, uint32_t depth) {
+    value = original(l, value);
+    const Op *op = value->op;
+    if (!op || depth == 0 || !value->uses || value->uses->next) return false;
+    if (op->code == OP_load) return value->type->rank > 1;
+    if (is_shape(op->code)) return is_dot_chain(l, op_operand(op, 0), depth - 1);
+    if (!op_is(op, OPF_ELEMENT)) return false;
+    Value *moved = NULL;
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        Value *operand = original(l, op_operand(op, i));
+        if (!type_is_block(operand->type) || choice_of(l, operand).weight == WEIGHT_NONE) continue;
+        if (moved) return false;
+        moved = operand;
+    }
+    return moved && is_dot_chain(l, moved, depth - 1);
+}
+
 static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot) {
     if (!type_is_block(value->type)) return value;
     value = original(l, value);
@@ -495,6 +514,8 @@ static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot)
         value_in(l, value, home, false); /* the op itself stays as it is */
         return remake(l, value, layout, false);
     }
+    if (for_dot && value->op && op_is(value->op, OPF_ELEMENT) && is_dot_chain(l, value, 8))
+        return remake(l, value, layout, true);
     if (for_dot && layout_conversion(home, layout, NULL) == CONVERT_SHARED)
         return through_shared(l, value, layout);
     value_in(l, value, home, false); /* gives it its type */

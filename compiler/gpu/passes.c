@@ -3,6 +3,7 @@
 
 const Pass pipeline_gpu[] = {
     {"lay", pass_lay, LEVEL_LAID, "give every block a layout"},
+    {"settle", pass_settle, LEVEL_LAID, "fewer and cheaper converts"},
     {"pipeline", pass_pipeline, LEVEL_LAID, "loads for dots ahead of their loops"},
     {"cse", pass_cse, LEVEL_LAID, "merge equal ops"},
     {"dce", pass_dce, LEVEL_LAID, "drop what nothing needs"},

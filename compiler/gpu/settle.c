@@ -1,0 +1,150 @@
+/* settle.c: fewer and cheaper converts.
+ *
+ * lay already puts converts where values are made and makes cheap ones anew. What is left are local
+ * matters, seen once all converts stand there:
+ *
+ *     convert (convert x)          one convert, or none when it comes back to where it was
+ *     narrow (convert x)           convert (narrow x): half the bytes move
+ *     a convert in a loop          of a value that is carried and given in that layout anyway: the
+ *                                  loop carries it so, and the convert stands before and behind it
+ *     a convert only the branch    moves into the branch
+ *     of an `if` uses
+ */
+#include "compiler/gpu/gpu.h"
+
+typedef struct Settle {
+    Module *module;
+    bool changed;
+} Settle;
+
+static bool is_convert(const Value *v) {
+    return v->op && v->op->code == OP_convert;
+}
+
+static bool has_one_use(const Value *v) {
+    return v->uses && !v->uses->next;
+}
+
+/* ---- local rewrites ----------------------------------------------------------------------------- */
+
+static void fold_chain(Settle *s, Op *op) {
+    Value *x = op_operand(op, 0);
+    if (is_convert(x)) {
+        op_set_operand(op, 0, op_operand(x->op, 0));
+        s->changed = true;
+        x = op_operand(op, 0);
+    }
+    if (x->type != op->results[0].type) return;
+    value_replace(&op->results[0], x);
+    op_remove(op);
+    s->changed = true;
+}
+
+static void narrow_first(Settle *s, Op *cast) {
+    Value *moved = op_operand(cast, 0);
+    const Type *to = cast->results[0].type;
+    if (!is_convert(moved) || !has_one_use(moved)) return;
+    if (type_element_size(to) >= type_element_size(moved->type)) return;
+    Value *x = op_operand(moved->op, 0);
+    Builder b = {s->module, cast->parent, cast, cast->at};
+    Value *narrow =
+        build_to(&b, OP_cast, x, type_with_layout(&s->module->types, to, x->type->layout));
+    op_copy_attributes(s->module, narrow->op, cast);
+    value_replace(&cast->results[0], build_to(&b, OP_convert, narrow, to));
+    op_remove(cast);
+    op_remove(moved->op);
+    s->changed = true;
+}
+
+static void sink_into_branch(Settle *s, Op *op) {
+    const Region *branch = NULL;
+    Op *first = NULL;
+    for (const Use *use = op->results[0].uses; use; use = use->next) {
+        Op *user = use->user;
+        while (user->parent != op->parent && user->parent->parent &&
+               user->parent->parent->parent != op->parent)
+            user = user->parent->parent;
+        if (user->parent == op->parent || !user->parent->parent ||
+            user->parent->parent->code != OP_if || (branch && user->parent != branch))
+            return;
+        branch = user->parent;
+    }
+    if (!branch) return;
+    for (first = branch->first; first; first = first->next) { /* the first that needs it */
+        bool uses = false;
+        for (const Use *use = op->results[0].uses; use; use = use->next) {
+            uses |= use->user == first;
+            for (uint32_t r = 0; r < first->region_count; r++)
+                uses |= op_is_inside(use->user, first->regions[r]);
+        }
+        if (uses) break;
+    }
+    if (!first) return;
+    op_move_before(op, first);
+    s->changed = true;
+}
+
+static void visit(Op *op, void *context) {
+    Settle *s = context;
+    if (op->code == OP_cast) narrow_first(s, op);
+    if (op->parent && op->code == OP_convert) fold_chain(s, op);
+    if (op->parent && op->code == OP_convert) sink_into_branch(s, op);
+}
+
+/* ---- carried values ----------------------------------------------------------------------------- */
+
+/* The type that all users inside convert the carried value to, when the loop gives one of that type;
+ * else NULL. */
+static const Type *carried_as(const Op *loop, uint32_t i) {
+    const Value *inside = loop->regions[0]->arguments[i + 1];
+    const Value *given = op_operand(loop->regions[0]->last, i);
+    if (!type_is_block(inside->type) || !is_convert(given)) return NULL;
+    const Type *wanted = op_operand(given->op, 0)->type;
+    for (const Use *use = inside->uses; use; use = use->next)
+        if (use->user->code != OP_convert || use->user->results[0].type != wanted) return NULL;
+    return inside->uses ? wanted : NULL;
+}
+
+static void carry_as(Settle *s, Op *loop, uint32_t i, const Type *wanted) {
+    Value *inside = loop->regions[0]->arguments[i + 1], *result = &loop->results[i];
+    Op *yield = loop->regions[0]->last;
+    const Type *old = result->type;
+    Builder before = {s->module, loop->parent, loop, loop->at};
+    op_set_operand(loop, i + 3, build_to(&before, OP_convert, op_operand(loop, i + 3), wanted));
+    op_set_operand(yield, i, op_operand(op_operand(yield, i)->op, 0));
+    while (inside->uses) {
+        Op *convert = inside->uses->user;
+        value_replace(&convert->results[0], inside);
+        op_remove(convert);
+    }
+    inside->type = result->type = wanted;
+    Builder behind = {s->module, loop->parent, loop->next, loop->at};
+    Value *back = build_to(&behind, OP_convert, result, old);
+    for (Use *use = result->uses, *next; use; use = next) {
+        next = use->next;
+        if (use->user != back->op) op_set_operand(use->user, use_index(use), back);
+    }
+    s->changed = true;
+}
+
+static void visit_loop(Op *op, void *context) {
+    if (op->code != OP_for) return;
+    for (uint32_t i = 0; i < op->result_count; i++) {
+        const Type *wanted = carried_as(op, i);
+        if (wanted) carry_as(context, op, i, wanted);
+    }
+}
+
+/* ---- the pass ----------------------------------------------------------------------------------- */
+
+bool pass_settle(Module *module) {
+    Settle s = {.module = module};
+    bool any = false;
+    do {
+        s.changed = false;
+        region_walk(module->kernel->body, visit_loop, &s);
+        region_walk(module->kernel->body, visit, &s);
+        any |= s.changed;
+    } while (s.changed);
+    return any;
+}
