@@ -423,6 +423,11 @@ static Val dispatch(Lower *l, Val callee, Arguments *a, const Node *node, Span s
     case VAL_CLASS: return make_named_tuple(l, callee.klass, a, span);
     case VAL_DTYPE: return call_dtype(l, callee.type, a, span);
     case VAL_MODULE:
+        if (strncmp(callee.string, "triton.", 7) == 0)
+            return fail(l, span,
+                        "`%s` is not available: it belongs to a dialect of Triton or to "
+                        "its host side",
+                        callee.string);
         fail(l, span, "`%s` is host code: a kernel cannot call it", callee.string);
         if (!callee.file)
             note(l, span,

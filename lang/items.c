@@ -61,9 +61,9 @@ static bool token_is(const Reader *r, const Token *t, const char *word) {
 /* Is the decorator at `t` (behind its `@`) one that makes a kernel: jit, x.jit, x_jit, called or
  * not? The jit of other compilers for Python is none. */
 static bool is_jit(const Reader *r, const Token *t, const Token *end) {
-    if (token_is(r, t, "numba") || token_is(r, t, "nb") || token_is(r, t, "cuda") ||
-        token_is(r, t, "jax"))
-        return false;
+    static const char *const others[] = {"numba", "nb", "cuda", "jax", "cute", "cutlass", "torch"};
+    for (uint32_t i = 0; i < ARRAY_LENGTH(others); i++)
+        if (token_is(r, t, others[i])) return false;
     while (t + 2 < end && t->kind == T_NAME && t[1].kind == '.') t += 2;
     if (t->kind != T_NAME) return false;
     const char *text = r->parser.text + t->begin;

@@ -263,8 +263,8 @@ bool file_name(Lower *l, FileScope *file, const char *name, Span use, Val *value
             if (module.file && module.file != file && file_name(l, module.file, name, use, value))
                 return true;
             bool ours = is_ours(i->node->name) && !file->is_std;
-            if (ours && (builtin_find(i->node->name, name) ||
-                         file_item(std_scope(l)->file, name))) {
+            if (ours &&
+                (builtin_find(i->node->name, name) || file_item(std_scope(l)->file, name))) {
                 *value = module_attribute(l, module, name, use);
                 return true;
             }
@@ -336,6 +336,11 @@ Val module_attribute(Lower *l, Val module, const char *name, Span span) {
         if (file_item(std->file, name) && file_name(l, std, name, span, &v)) return v;
     }
     if (is_submodule(module.string, name)) return v;
+    if (strncmp(dotted, "triton.experimental.gluon", 25) == 0)
+        return fail(l, span,
+                    "`%s` belongs to Gluon, a dialect for one vendor's hardware that is "
+                    "not part of this language",
+                    dotted);
     if (l->checking && strcmp(module.string, "triton") == 0) return val_unknown();
     const char *near = builtin_nearest(name);
     return fail(l, span, "`%s` has no function `%s`%s%s%s", module.string, name,
