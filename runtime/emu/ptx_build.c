@@ -126,7 +126,7 @@ PtxOperand *build_sum(PtxParse *p, PtxOperand *a, PtxOperand *b, bool subtract) 
     return a;
 }
 
-PtxOperand *build_binary(PtxParse *p, char op, PtxOperand *a, PtxOperand *b) {
+PtxOperand *build_two(PtxParse *p, char op, PtxOperand *a, PtxOperand *b) {
     if (a->kind != OPERAND_INT || b->kind != OPERAND_INT) {
         ptx_error(p->module, a->line, a->column, "constant expressions take integers");
         return a;
@@ -149,7 +149,7 @@ PtxOperand *build_binary(PtxParse *p, char op, PtxOperand *a, PtxOperand *b) {
     return a;
 }
 
-PtxOperand *build_unary(PtxParse *p, char op, PtxOperand *a) {
+PtxOperand *build_one(PtxParse *p, char op, PtxOperand *a) {
     if (a->kind == OPERAND_FLOAT && op == '-')
         a->bits ^= a->width == 32 ? (uint64_t)1 << 31 : (uint64_t)1 << 63;
     else if (a->kind == OPERAND_INT)

@@ -38,8 +38,8 @@ typedef struct PtxNumbers {
 PtxOperand *build_operand(PtxParse *p, PtxOperandKind kind, uint32_t line, uint32_t column);
 PtxOperand *build_append(PtxOperand *list, PtxOperand *item);
 PtxOperand *build_sum(PtxParse *p, PtxOperand *a, PtxOperand *b, bool subtract);
-PtxOperand *build_binary(PtxParse *p, char op, PtxOperand *a, PtxOperand *b);
-PtxOperand *build_unary(PtxParse *p, char op, PtxOperand *a);
+PtxOperand *build_two(PtxParse *p, char op, PtxOperand *a, PtxOperand *b);
+PtxOperand *build_one(PtxParse *p, char op, PtxOperand *a);
 void build_attribute(PtxParse *p, const char *word, uint32_t line, uint32_t column);
 void build_begin_declaration(PtxParse *p, PtxSpace space);
 void build_register(PtxParse *p, const char *name, uint64_t count, bool range, uint32_t line);

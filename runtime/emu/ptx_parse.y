@@ -242,18 +242,18 @@ value: NAME {
         $$->bits = $1;
         $$->width = 64;
       }
-    | '-' value %prec UNARY { $$ = build_unary(p, '-', $2); }
+    | '-' value %prec UNARY { $$ = build_one(p, '-', $2); }
     | '+' value %prec UNARY { $$ = $2; }
-    | '~' value %prec UNARY { $$ = build_unary(p, '~', $2); }
+    | '~' value %prec UNARY { $$ = build_one(p, '~', $2); }
     | value '+' value { $$ = build_sum(p, $1, $3, false); }
     | value '-' value { $$ = build_sum(p, $1, $3, true); }
-    | value '*' value { $$ = build_binary(p, '*', $1, $3); }
-    | value '/' value { $$ = build_binary(p, '/', $1, $3); }
-    | value '%' value { $$ = build_binary(p, '%', $1, $3); }
-    | value '&' value { $$ = build_binary(p, '&', $1, $3); }
-    | value '^' value { $$ = build_binary(p, '^', $1, $3); }
-    | value LEFT value { $$ = build_binary(p, '<', $1, $3); }
-    | value RIGHT value { $$ = build_binary(p, '>', $1, $3); }
+    | value '*' value { $$ = build_two(p, '*', $1, $3); }
+    | value '/' value { $$ = build_two(p, '/', $1, $3); }
+    | value '%' value { $$ = build_two(p, '%', $1, $3); }
+    | value '&' value { $$ = build_two(p, '&', $1, $3); }
+    | value '^' value { $$ = build_two(p, '^', $1, $3); }
+    | value LEFT value { $$ = build_two(p, '<', $1, $3); }
+    | value RIGHT value { $$ = build_two(p, '>', $1, $3); }
     ;
 
 names: NAME {
