@@ -177,7 +177,9 @@ static bool split(RtFile *file, CacheEntry *entry) {
     char digits[CACHE_KEY_SIZE];
     if (file->size < start || memcmp(file->data, FIRST_LINE, strlen(FIRST_LINE)) != 0) return false;
     cache_hash(file->data + start, file->size - start, digits);
-    if (memcmp(file->data + strlen(FIRST_LINE), digits, HASH_DIGITS) != 0) return false;
+    if (memcmp(file->data + strlen(FIRST_LINE), digits, HASH_DIGITS) != 0 ||
+        file->data[start - 1] != '\n')
+        return false;
     char *at = file->data + start, *end = file->data + file->size;
     for (int i = 0; i < CACHE_SECTIONS; i++) {
         char *number_end;

@@ -27,7 +27,7 @@ static const DeviceRow rows[] = {
     {"interp", "the block IR itself, every access checked", COMPILING(device_interp), 1},
     {"cpu",    "native code on all cores",                  NULL,                     2},
     {"cuda",   "PTX through the CUDA driver",               &device_cuda,             3},
-    {"emu",    "the emitted PTX, emulated and checked",     NULL,                     0},
+    {"emu",    "the emitted PTX, emulated and checked",     COMPILING(device_emu),    0},
 };
 /* clang-format on */
 
