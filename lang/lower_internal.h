@@ -171,6 +171,7 @@ struct Lower {
     bool gave_up;        /* an error after which everything would be noise */
     uint32_t steps;      /* statements lowered, to stop runaway unrolling */
     uint32_t call_depth;
+    Span overflow_at;    /* last warning of overflow.c */
 };
 
 typedef enum Flow { FLOW_ON, FLOW_RETURNED } Flow;
@@ -316,6 +317,11 @@ Value *truth_value(Lower *l, Val v, Span span, const char *what); /* i1 scalar o
 /* The same for what decides a branch: a block of one element counts as its element. */
 Value *branch_condition(Lower *l, Val v, Span span);
 Value *float_operand(Lower *l, Val v, Span span, const char *what); /* f32 or f64; widened */
+
+/* ---- overflow.c ---------------------------------------------------------------------------- */
+
+/* Warns when this sum or product certainly wraps for some element. */
+void warn_of_overflow(Lower *l, const Value *v, Span at);
 
 /* ---- builtin.c ----------------------------------------------------------------------------- */
 

@@ -204,14 +204,13 @@ static bool changed_by_host(const File *file, const char *name) {
     return false;
 }
 
-static Val constant_item(Lower *l, FileScope *file, const Node *node, const char *name) {
+static Val constant_item(Lower *l, FileScope *file, const Node *node, const char *name, Span use) {
     if (!node->right) return val_error();
     if (changed_by_host(file->file, name)) {
         if (l->checking) return val_unknown();
-        fail(l, node->span,
-             "`%s` is changed by host code (a function says `global %s`), so it is "
-             "not known when the kernel is compiled",
-             name, name);
+        fail(l, use, "`%s` is changed by host code, so it is not known when the kernel is compiled",
+             name);
+        note(l, node->span, "a function of this file says `global %s`", name);
         return val_error();
     }
     const Node *target = node->items ? node->items : node->left;
@@ -244,7 +243,7 @@ static Val item_value(Lower *l, FileScope *file, const Item *item, const char *n
     }
     case ITEM_IMPORT: return import_value(l, file, item->node, name, use);
     case ITEM_CLASS: return class_val(l, file, item->node);
-    case ITEM_CONSTANT: return constant_item(l, file, item->node, name);
+    case ITEM_CONSTANT: return constant_item(l, file, item->node, name, use);
     }
     return val_error();
 }

@@ -374,7 +374,9 @@ Val tensor_binary(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span,
         if (op == OPERATOR_FLOORDIV) note(l, at, "for floats write tl.floor(x / y)");
         return r;
     }
-    return val_tensor(build_binary(builder(l), code, x, y));
+    Value *r = build_binary(builder(l), code, x, y);
+    warn_of_overflow(l, r, at);
+    return val_tensor(r);
 }
 
 Val tensor_compare(Lower *l, Operator op, Val a, Val b, Span a_span, Span b_span, Span at) {
