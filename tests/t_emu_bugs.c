@@ -122,8 +122,7 @@ START_TEST(limits) {
 }
 END_TEST
 
-/* ---- PTX that is wrong
- * ---------------------------------------------------------------------------------- */
+/* ---- PTX that is wrong ----------------------------------------------------------------------- */
 
 #define HEAD ".version 8.0\n.target sm_90a\n.address_size 64\n"
 #define BODY(text)                                                                                 \

@@ -5,8 +5,7 @@
 
 typedef uint32_t u32;
 
-/* ---- one mma: fragments placed by the tables of the ISA
- * --------------------------------------------- */
+/* ---- one mma: fragments placed by the tables of the ISA -------------------------------------- */
 
 typedef struct Kind {
     const char *kernel, *fixture;
@@ -176,8 +175,7 @@ START_TEST(matrices) {
 }
 END_TEST
 
-/* ---- matrix products
- * ------------------------------------------------------------------------------------ */
+/* ---- matrix products ------------------------------------------------------------------------- */
 
 enum { SIZE = 128 };
 static uint16_t ma[SIZE * SIZE], mb[SIZE * SIZE];

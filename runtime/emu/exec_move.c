@@ -361,7 +361,8 @@ static inline Step finish_setp(Warp *w, const Inst *in, Mask result) {
 SETP(s32)
 SETP(u32)
 SETP(s64)
-SETP(u64) SETP(f32)
+SETP(u64)
+SETP(f32)
 
     static Step setp_any(Warp *w, const Inst *in) {
     Compare *compare = comparer((PtxType)in->form->type[0], form_has(in->form, F(ftz)));

@@ -411,6 +411,9 @@ bool tensor_load(const Pending *p, uint8_t *shared);
 bool tensor_store(const Pending *p, const uint8_t *shared, Word operation);
 uint32_t swizzle_address(uint32_t address, EmuSwizzle swizzle);
 void decode_elements(PtxType type, float out[LANES], const uint32_t *in, uint32_t j);
+/* d[m][n] += a[m][k] * b[k][n]; m a multiple of 4, n of 8; d and b are dense. */
+void matrix_multiply(float *restrict d, const float *restrict a, uint32_t a_pitch,
+                     const float *restrict b, uint32_t m, uint32_t n, uint32_t k);
 bool pending_land(Cluster *cluster, uint32_t index);
 
 /* ---- counters (counters.c) ------------------------------------------------------------------- */

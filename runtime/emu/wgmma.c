@@ -73,30 +73,33 @@ static const uint8_t *column_at(Warp *w, const Inst *in, const Matrix *m, uint32
     return shared_read(&access, address, 16) ? at : NULL;
 }
 
-/* The elements of one 16-byte column, as f32 or as integers in floats' clothing. */
+/* The elements of one 16-byte column, as f32 (or integers as f32: they are small). */
 static void decode_column(PtxType type, const uint8_t *at, float out[16]) {
-    uint32_t words[LANES] = {0};
-    uint32_t per_word = 32u / (type == TYPE_tf32 ? 32 : ptx_types[type].bits);
-    memcpy(words, at, 16);
-    for (uint32_t j = 0; j < per_word; j++) {
-        if (type == TYPE_s8 || type == TYPE_u8) {
-            for (uint32_t i = 0; i < 4; i++) {
-                uint32_t byte = words[i] >> (8 * j) & 255;
-                out[i * 4 + j] = (float)(type == TYPE_s8 ? (int32_t)(int8_t)byte : (int32_t)byte);
-            }
-            continue;
-        }
-        for (uint32_t i = 0; i < 4; i++) {
-            uint32_t word = words[i];
-            float *to = &out[i * per_word + j];
-            switch (type) {
-            case TYPE_f16: *to = f32_from_f16(word >> (16 * j) & 0xffff); break;
-            case TYPE_bf16: *to = float_of_bits(word >> (16 * j) << 16); break;
-            case TYPE_tf32: *to = float_of_bits(word & 0xffffe000); break;
-            case TYPE_e5m2: *to = f32_from_f16((word >> (8 * j) & 255) << 8); break;
-            default: *to = (float)number_decode(&format_e4m3, word >> (8 * j) & 255); break;
-            }
-        }
+    uint16_t half[8];
+    uint32_t word[4];
+    memcpy(half, at, 16);
+    memcpy(word, at, 16);
+    switch (type) {
+    case TYPE_f16:
+        for (int i = 0; i < 8; i++) out[i] = f32_from_f16(half[i]);
+        break;
+    case TYPE_bf16:
+        for (int i = 0; i < 8; i++) out[i] = f32_from_bf16(half[i]);
+        break;
+    case TYPE_tf32:
+        for (int i = 0; i < 4; i++) out[i] = float_of_bits(word[i] & 0xffffe000);
+        break;
+    case TYPE_s8:
+        for (int i = 0; i < 16; i++) out[i] = (float)(int8_t)at[i];
+        break;
+    case TYPE_u8:
+        for (int i = 0; i < 16; i++) out[i] = (float)at[i];
+        break;
+    case TYPE_e5m2:
+        for (int i = 0; i < 16; i++) out[i] = f32_from_f16((uint32_t)at[i] << 8);
+        break;
+    default:
+        for (int i = 0; i < 16; i++) out[i] = (float)number_decode(&format_e4m3, at[i]);
     }
 }
 
@@ -116,20 +119,6 @@ static bool read_matrix(Warp *w, const Inst *in, const Matrix *m, PtxType type, 
             }
         }
     return true;
-}
-
-VECTOR_CODE static void multiply(float *restrict d, const float *restrict a,
-                                 const float *restrict b, uint32_t n, uint32_t k) {
-    for (uint32_t row = 0; row < 16; row++)
-        for (uint32_t block = 0; block < n; block += 8) {
-            float sum[8];
-            memcpy(sum, d + row * n + block, sizeof sum);
-            for (uint32_t i = 0; i < k; i++) {
-                float x = a[row * MAX_K + i];
-                for (uint32_t c = 0; c < 8; c++) sum[c] += x * b[i * n + block + c];
-            }
-            memcpy(d + row * n + block, sum, sizeof sum);
-        }
 }
 
 /* Integers up to 2^14 a product, 32 of them: exact in f32. The accumulator is not. */
@@ -260,7 +249,7 @@ static Step wgmma(Warp *w, const Inst *in) {
     if (whole)
         multiply_integers(d.i, a, b, n, k, form_has(f, F(satfinite)));
     else
-        multiply(d.f, a, b, n, k);
+        matrix_multiply(d.f, a, MAX_K, b, 16, n, k);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t out[LANES];
         for (uint32_t l = 0; l < LANES; l++) {
