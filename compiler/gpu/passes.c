@@ -2,6 +2,7 @@
 #include "compiler/gpu/gpu.h"
 
 const Pass pipeline_gpu[] = {
+    {"math", pass_math, LEVEL_BLOCK, "exp, sin, ... become arithmetic"},
     {"lay", pass_lay, LEVEL_LAID, "give every block a layout"},
     {"settle", pass_settle, LEVEL_LAID, "fewer and cheaper converts"},
     {"pipeline", pass_pipeline, LEVEL_LAID, "loads for dots ahead of their loops"},

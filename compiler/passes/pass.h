@@ -12,6 +12,7 @@ bool pass_canon(Module *module); /* local rewrites: fold constants, identities, 
 bool pass_cse(Module *module);   /* one op for equal pure ops (and loads nothing wrote between) */
 bool pass_dce(Module *module);   /* drop what nothing needs, unused carried values included */
 bool pass_licm(Module *module);  /* pure ops that do not depend on the loop move before it */
+bool pass_math(Module *module); /* exp, sin, ... become arithmetic, for devices without them */
 
 typedef struct Pass {
     const char *name;
