@@ -9,6 +9,10 @@
  *                                  loop carries it so, and the convert stands before and behind it
  *     a convert only the branch    moves into the branch
  *     of an `if` uses
+ *
+ * Last, what goes through shared memory is read back as late as can be, and written right before:
+ * the loads from global memory are then all under way before the first one is waited for, and blocks
+ * that one op needs together share their barriers.
  */
 #include "compiler/gpu/gpu.h"
 
@@ -135,6 +139,62 @@ static void visit_loop(Op *op, void *context) {
     }
 }
 
+/* ---- order -------------------------------------------------------------------------------------- */
+
+/* The op of `region` that holds the first use of the value; NULL: there is none. */
+static Op *first_user(const Value *value, const Region *region) {
+    Op *first = NULL;
+    for (const Use *use = value->uses; use; use = use->next) {
+        Op *user = use->user;
+        while (user->parent != region) user = user->parent->parent;
+        Op *op = first;
+        while (op && op != user) op = op->previous; /* is the user before what was found? */
+        if (!first || op) first = user;
+    }
+    return first;
+}
+
+static bool follows_shared_load(const Op *op) {
+    switch (op->code) {
+    case OP_shared_load: return true;
+    case OP_permute:
+    case OP_reshape:
+    case OP_expand_dims: {
+        const Op *maker = op_operand(op, 0)->op;
+        return maker && maker->parent == op->parent && follows_shared_load(maker);
+    }
+    default: return false;
+    }
+}
+
+static void read_late(Region *region) {
+    for (Op *op = region->last, *previous; op; op = previous) {
+        previous = op->previous;
+        for (uint32_t i = 0; i < op->region_count; i++) read_late(op->regions[i]);
+        if (!follows_shared_load(op)) continue;
+        Op *user = first_user(&op->results[0], region);
+        if (user && user != op->next) op_move_before(op, user);
+    }
+}
+
+static void write_late(Region *region) {
+    for (Op *op = region->last, *previous; op; op = previous) {
+        previous = op->previous;
+        for (uint32_t i = 0; i < op->region_count; i++) write_late(op->regions[i]);
+        if (op->code != OP_shared_store) continue;
+        Op *place = NULL; /* the first that comes after the store and reads what it wrote */
+        for (Op *o = op->next; o && !place; o = o->next) {
+            if (o->code == OP_shared_load && op_operand(o, 0) == op_operand(op, 0)) place = o;
+            if (o->region_count) break;
+        }
+        if (!place) continue;
+        while (place->previous != op && (follows_shared_load(place->previous) ||
+                                         place->previous->code == OP_shared_store))
+            place = place->previous;
+        if (place->previous != op) op_move_before(op, place);
+    }
+}
+
 /* ---- the pass ----------------------------------------------------------------------------------- */
 
 bool pass_settle(Module *module) {
@@ -146,5 +206,7 @@ bool pass_settle(Module *module) {
         region_walk(module->kernel->body, visit, &s);
         any |= s.changed;
     } while (s.changed);
+    read_late(module->kernel->body);
+    write_late(module->kernel->body);
     return any;
 }
