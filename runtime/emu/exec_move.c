@@ -364,7 +364,7 @@ SETP(s64)
 SETP(u64)
 SETP(f32)
 
-    static Step setp_any(Warp *w, const Inst *in) {
+static Step setp_any(Warp *w, const Inst *in) {
     Compare *compare = comparer((PtxType)in->form->type[0], form_has(in->form, F(ftz)));
     return finish_setp(
         w, in, compare(lanes_of(w, in->r[2]), lanes_of(w, in->r[3]), compare_word(in->form)));

@@ -182,10 +182,11 @@ struct EmuModule {
     VEC(Inst) insts;
     VEC(Code *) codes;
     VEC(EmuEntry *) entries;
-    VEC(uint8_t) literals; /* 32 lanes each; begins with 512 zero bytes */
-    uint64_t global_size;  /* bytes of module variables */
-    uint8_t *global_image; /* their initial values */
-    uint64_t const_base;   /* from here on they are constant */
+    VEC(uint8_t) literals;  /* 32 lanes each; begins with 512 zero bytes */
+    uint64_t global_size;   /* bytes of module variables */
+    uint8_t *global_image;  /* their initial values */
+    uint64_t const_base;    /* from here on they are constant */
+    uint64_t specials_used; /* bit per Special */
     uint64_t *literal_slots;
     uint32_t literal_count, literal_capacity;
 };
@@ -214,34 +215,34 @@ enum {
     SPECIAL(tid_z, "%tid.z", 32)                                                                   \
     SPECIAL(ntid_x, "%ntid.x", 32)                                                                 \
     SPECIAL(ntid_y, "%ntid.y", 32)                                                                 \
-    SPECIAL(ntid_z, "%ntid.z", 32) SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(                       \
-        ctaid_y, "%ctaid.y", 32) SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x",   \
-                                                                          32)                      \
-        SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z, "%nctaid.z", 32) SPECIAL(             \
-            laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(nwarpid, "%nwarpid", 32) \
-            SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32) SPECIAL(                       \
-                gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq",                        \
-                                               32) SPECIAL(lanemask_le, "%lanemask_le", 32)        \
-                SPECIAL(lanemask_lt, "%lanemask_lt", 32) SPECIAL(lanemask_ge, "%lanemask_ge", 32)  \
-                    SPECIAL(lanemask_gt, "%lanemask_gt", 32) SPECIAL(                              \
-                        clusterid_x, "%clusterid.x", 32) SPECIAL(clusterid_y, "%clusterid.y", 32)  \
-                        SPECIAL(clusterid_z, "%clusterid.z", 32) SPECIAL(                          \
-                            nclusterid_x, "%nclusterid.x", 32) SPECIAL(nclusterid_y,               \
-                                                                       "%nclusterid.y", 32)        \
-                            SPECIAL(nclusterid_z, "%nclusterid.z", 32) SPECIAL(                    \
-                                cluster_ctaid_x, "%cluster_ctaid.x",                               \
-                                32) SPECIAL(cluster_ctaid_y, "%cluster_ctaid.y", 32)               \
-                                SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32) SPECIAL(          \
-                                    cluster_nctaid_x, "%cluster_nctaid.x",                         \
-                                    32) SPECIAL(cluster_nctaid_y, "%cluster_nctaid.y", 32)         \
-                                    SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z",                 \
-                                            32) SPECIAL(cluster_ctarank, "%cluster_ctarank", 32)   \
-                                        SPECIAL(cluster_nctarank, "%cluster_nctarank", 32)         \
-                                            SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)   \
-                                                SPECIAL(total_smem_size, "%total_smem_size",       \
-                                                        32) SPECIAL(clock, "%clock", 32)           \
-                                                    SPECIAL(clock_hi, "%clock_hi",                 \
-                                                            32) SPECIAL(clock64, "%clock64", 64)   \
+    SPECIAL(ntid_z, "%ntid.z", 32)                                                                 \
+    SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(                     \
+        ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x",                                    \
+                                         32) SPECIAL(nctaid_y, "%nctaid.y",                        \
+                                                     32) SPECIAL(nctaid_z, "%nctaid.z", 32)        \
+        SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                     \
+            nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)       \
+            SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(       \
+                lanemask_le, "%lanemask_le", 32) SPECIAL(lanemask_lt, "%lanemask_lt", 32)          \
+                SPECIAL(lanemask_ge, "%lanemask_ge", 32) SPECIAL(lanemask_gt, "%lanemask_gt", 32)  \
+                    SPECIAL(clusterid_x, "%clusterid.x", 32) SPECIAL(                              \
+                        clusterid_y, "%clusterid.y", 32) SPECIAL(clusterid_z, "%clusterid.z", 32)  \
+                        SPECIAL(nclusterid_x, "%nclusterid.x", 32) SPECIAL(                        \
+                            nclusterid_y, "%nclusterid.y", 32) SPECIAL(nclusterid_z,               \
+                                                                       "%nclusterid.z", 32)        \
+                            SPECIAL(cluster_ctaid_x, "%cluster_ctaid.x", 32) SPECIAL(              \
+                                cluster_ctaid_y, "%cluster_ctaid.y",                               \
+                                32) SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32)               \
+                                SPECIAL(cluster_nctaid_x, "%cluster_nctaid.x", 32) SPECIAL(        \
+                                    cluster_nctaid_y, "%cluster_nctaid.y",                         \
+                                    32) SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z", 32)         \
+                                    SPECIAL(cluster_ctarank, "%cluster_ctarank",                   \
+                                            32) SPECIAL(cluster_nctarank, "%cluster_nctarank", 32) \
+                                        SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)       \
+                                            SPECIAL(total_smem_size, "%total_smem_size",           \
+                                                    32) SPECIAL(clock, "%clock", 32)               \
+                                                SPECIAL(clock_hi, "%clock_hi", 32)                 \
+                                                    SPECIAL(clock64, "%clock64", 64)               \
                                                         SPECIAL(globaltimer, "%globaltimer", 64)   \
                                                             SPECIAL(globaltimer_lo,                \
                                                                     "%globaltimer_lo", 32)         \

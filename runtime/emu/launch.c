@@ -20,6 +20,7 @@ uint64_t next_random(uint64_t *state) {
 /* ---- a cluster ------------------------------------------------------------------------------- */
 
 static void set_special(Warp *w, Special special, uint64_t value) {
+    if (!(w->machine->module->specials_used >> special & 1)) return;
     uint32_t *narrow = (uint32_t *)(void *)(w->specials + special * SPECIAL_BYTES);
     uint64_t *wide = (uint64_t *)(void *)narrow;
     for (int l = 0; l < LANES; l++) {
@@ -66,13 +67,14 @@ static void fill_specials(Warp *w) {
                                 {SPECIAL_lanemask_ge, ~(bit - 1)},
                                 {SPECIAL_lanemask_gt, ~(bit - 1 + bit)}};
         for (size_t i = 0; i < ARRAY_LENGTH(values); i++)
-            ((uint32_t *)(void *)(w->specials + values[i][0] * SPECIAL_BYTES))[l] = values[i][1];
+            if (m->module->specials_used >> values[i][0] & 1)
+                ((uint32_t *)(void *)(w->specials + values[i][0] * SPECIAL_BYTES))[l] =
+                    values[i][1];
     }
 }
 
 static void start_cta(Cluster *cluster, uint32_t rank, const uint32_t origin[3]) {
     Machine *m = cluster->machine;
-    Arena *arena = cluster->arena;
     Cta *cta = &cluster->ctas[rank];
     cta->cluster = cluster;
     cta->rank = rank;
@@ -82,11 +84,11 @@ static void start_cta(Cluster *cluster, uint32_t rank, const uint32_t origin[3])
     const uint32_t *grid = m->launch->grid;
     cta->linear = (cta->id[2] * grid[1] + cta->id[1]) * grid[0] + cta->id[0];
     uint32_t bytes = SHARED_BASE + m->shared_size;
-    cta->shared = arena_alloc(arena, bytes + 64);
+    cta->shared = cluster_alloc_raw(cluster, bytes + 64);
     memset(cta->shared, 0xff, bytes); /* NaNs, and indices that lead nowhere */
     if (m->checks & (EMU_CHECK_RACES | EMU_CHECK_UNINITIALISED) && m->shared_size) {
-        cta->shadow.cells = arena_array(arena, Cell, bytes / 4 + 1);
-        cta->shadow.split_of = arena_array(arena, uint32_t, bytes / 4 + 1);
+        cta->shadow.cells = cluster_array(cluster, Cell, bytes / 4 + 1);
+        cta->shadow.split_of = cluster_array(cluster, uint32_t, bytes / 4 + 1);
         for (uint32_t i = 0; i < bytes / 4 + 1; i++) {
             Cell *cell = &cta->shadow.cells[i];
             cell->writer = cell->reader[0] = cell->reader[1] = NO_AGENT;
@@ -101,10 +103,10 @@ static void start_cta(Cluster *cluster, uint32_t rank, const uint32_t origin[3])
         w->machine = m;
         w->index = i;
         w->agent = cta->first_warp + i;
-        w->specials = arena_alloc(arena, SPECIAL_COUNT * SPECIAL_BYTES);
-        if (m->local_size) w->local = arena_alloc(arena, (size_t)m->local_size * LANES);
-        w->seen = arena_array(arena, uint32_t, cluster->agent_capacity);
-        w->fenced = arena_array(arena, uint32_t, cluster->agent_capacity);
+        w->specials = cluster_alloc_raw(cluster, SPECIAL_COUNT * SPECIAL_BYTES);
+        if (m->local_size) w->local = cluster_alloc(cluster, (size_t)m->local_size * LANES);
+        w->seen = cluster_array(cluster, uint32_t, cluster->agent_capacity);
+        w->fenced = cluster_array(cluster, uint32_t, cluster->agent_capacity);
         w->seen[w->agent] = ++cluster->time;
         w->wgmma_group = 1;
         fill_specials(w);
@@ -113,16 +115,17 @@ static void start_cta(Cluster *cluster, uint32_t rank, const uint32_t origin[3])
     }
 }
 
-static void cluster_free(Cluster *cluster) {
-    Arena *arena = cluster->arena;
-    arena_free(arena);
-    free(arena);
+static void cluster_free(Cluster *cluster, Slab **slabs) {
+    Slab *slab = cluster->slab;
+    slab->next = *slabs;
+    *slabs = slab;
+    Arena arena = cluster->arena_itself;
+    arena_free(&arena);
     free(cluster);
 }
 
 static bool cluster_fill(Cluster *cluster, uint64_t number) {
     Machine *m = cluster->machine;
-    Arena *arena = cluster->arena;
     if (setjmp(cluster->exhausted)) return false;
     uint32_t origin[3] = {(uint32_t)(number % m->clusters[0]),
                           (uint32_t)(number / m->clusters[0] % m->clusters[1]),
@@ -130,13 +133,13 @@ static bool cluster_fill(Cluster *cluster, uint64_t number) {
     cluster->cta_count = m->cluster[0] * m->cluster[1] * m->cluster[2];
     cluster->warp_count = cluster->live_warps = cluster->cta_count * m->warps_per_cta;
     cluster->agents = 3 * cluster->warp_count;
-    cluster->agent_capacity = cluster->agents + MBARRIER_AGENTS;
-    cluster->ctas = arena_array(arena, Cta, cluster->cta_count);
-    cluster->warps = arena_array(arena, Warp, cluster->warp_count);
-    cluster->barrier_seen = arena_array(arena, uint32_t, cluster->agent_capacity);
-    cluster->barrier_fenced = arena_array(arena, uint32_t, cluster->agent_capacity);
-    cluster->released_seen = arena_array(arena, uint32_t, cluster->agent_capacity);
-    cluster->released_fenced = arena_array(arena, uint32_t, cluster->agent_capacity);
+    cluster->agent_capacity = cluster->agents + (m->shared_size ? MBARRIER_AGENTS : 0);
+    cluster->ctas = cluster_array(cluster, Cta, cluster->cta_count);
+    cluster->warps = cluster_array(cluster, Warp, cluster->warp_count);
+    cluster->barrier_seen = cluster_array(cluster, uint32_t, cluster->agent_capacity);
+    cluster->barrier_fenced = cluster_array(cluster, uint32_t, cluster->agent_capacity);
+    cluster->released_seen = cluster_array(cluster, uint32_t, cluster->agent_capacity);
+    cluster->released_fenced = cluster_array(cluster, uint32_t, cluster->agent_capacity);
     cluster->random = m->seed * 0x2545f4914f6cdd1du + number;
     for (uint32_t rank = 0; rank < cluster->cta_count; rank++) start_cta(cluster, rank, origin);
     cluster->counts->total.ctas += cluster->cta_count;
@@ -144,19 +147,60 @@ static bool cluster_fill(Cluster *cluster, uint64_t number) {
     return true;
 }
 
-static Cluster *cluster_start(Machine *m, uint64_t number, ThreadCounts *counts) {
+/* A slab from the pool, grown when the last user wanted more; NULL: out of memory. */
+static Slab *take_slab(Slab **slabs) {
+    Slab *slab = *slabs;
+    if (slab) *slabs = slab->next;
+    if (!slab) slab = calloc(1, sizeof *slab);
+    if (!slab) return NULL;
+    if (slab->wanted > slab->size) {
+        free(slab->memory);
+        slab->size = slab->wanted + slab->wanted / 4;
+        slab->memory = malloc(slab->size);
+        if (!slab->memory) slab->size = 0;
+    }
+    slab->used = slab->wanted = 0;
+    return slab;
+}
+
+static void free_slabs(Slab *slab) {
+    while (slab) {
+        Slab *next = slab->next;
+        free(slab->memory);
+        free(slab);
+        slab = next;
+    }
+}
+
+void *cluster_alloc_raw(Cluster *cluster, size_t size) {
+    Slab *slab = cluster->slab;
+    size = (size + 63) & ~(size_t)63;
+    slab->wanted += size;
+    if (size > slab->size - slab->used) return arena_alloc(cluster->arena, size);
+    slab->used += size;
+    return slab->memory + slab->used - size;
+}
+
+void *cluster_alloc(Cluster *cluster, size_t size) {
+    return memset(cluster_alloc_raw(cluster, size), 0, size);
+}
+
+static Cluster *cluster_start(Machine *m, uint64_t number, ThreadCounts *counts, Slab **slabs) {
     Cluster *cluster = calloc(1, sizeof *cluster);
-    Arena *arena = calloc(1, sizeof *arena);
-    if (!cluster || !arena) {
+    Slab *slab = take_slab(slabs);
+    if (!cluster || !slab) {
         free(cluster);
-        free(arena);
+        if (slab) slab->next = *slabs, *slabs = slab;
         return NULL;
     }
-    arena_init(arena, 0);
-    *cluster = (Cluster){.arena = arena, .machine = m, .counts = counts};
-    arena->on_exhausted = &cluster->exhausted;
+    arena_init(&cluster->arena_itself, 0);
+    cluster->arena = &cluster->arena_itself;
+    cluster->slab = slab;
+    cluster->machine = m;
+    cluster->counts = counts;
+    cluster->arena->on_exhausted = &cluster->exhausted;
     if (cluster_fill(cluster, number)) return cluster;
-    cluster_free(cluster);
+    cluster_free(cluster, slabs);
     return NULL;
 }
 
@@ -273,6 +317,7 @@ static void *work(void *context) {
     Machine *m = worker->machine;
     Cluster *resident[RESIDENT];
     uint32_t count = 0, turn = 0;
+    Slab *slabs = NULL;
     bool more = true;
     while (!m->stop && (more || count)) {
         bool fresh = count == 0 || (turn == 0 && count < RESIDENT && more);
@@ -280,7 +325,7 @@ static void *work(void *context) {
             uint64_t number = __atomic_fetch_add(&m->next_cluster, 1, __ATOMIC_RELAXED);
             more = number < worker->cluster_count;
             if (more) {
-                resident[count] = cluster_start(m, number, worker->counts);
+                resident[count] = cluster_start(m, number, worker->counts, &slabs);
                 if (!resident[count]) {
                     out_of_memory(m);
                     break;
@@ -295,10 +340,11 @@ static void *work(void *context) {
             turn = turn + 1 < count ? turn + 1 : 0;
             continue;
         }
-        cluster_free(resident[turn]);
+        cluster_free(resident[turn], &slabs);
         resident[turn] = resident[--count];
     }
-    while (count) cluster_free(resident[--count]);
+    while (count) cluster_free(resident[--count], &slabs);
+    free_slabs(slabs);
     return NULL;
 }
 

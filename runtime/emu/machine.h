@@ -196,7 +196,14 @@ typedef struct ThreadCounts { /* one for each host thread, merged at the end */
     EmuCounters total;
 } ThreadCounts;
 
+typedef struct Slab { /* memory that clusters of one host thread use one after the other */
+    uint8_t *memory;
+    size_t size, used, wanted;
+    struct Slab *next;
+} Slab;
+
 struct Cluster {
+    Slab *slab;
     Machine *machine;
     Cta *ctas;
     uint32_t cta_count;
@@ -214,7 +221,8 @@ struct Cluster {
     uint64_t progress; /* counts mbarrier changes, landed copies, finished barriers */
     ThreadCounts *counts;
     bool faulted;
-    Arena *arena; /* all of the above; freed with the cluster */
+    Arena *arena; /* what the slab is too small for; freed with the cluster */
+    Arena arena_itself;
     jmp_buf exhausted;
     uint8_t sink[SINK_BYTES];
 };
@@ -243,6 +251,11 @@ struct Machine { /* one launch; read-only while it runs, but for the marked part
     EmuFault fault;
     uint64_t fault_order;
 };
+
+/* Memory for as long as the cluster lives; zeroed, or (raw) as it comes. */
+void *cluster_alloc(Cluster *cluster, size_t size);
+void *cluster_alloc_raw(Cluster *cluster, size_t size);
+#define cluster_array(cluster, T, n) ((T *)cluster_alloc((cluster), sizeof(T) * (size_t)(n)))
 
 /* ---- lanes ----------------------------------------------------------------------------------- */
 

@@ -192,7 +192,7 @@ static bool lanes_at(Warp *w, const Inst *in, PtxSpace space, const uint64_t add
             uint64_t bad = 0, room = buffer->size < size ? 0 : buffer->size - size + 1;
             LANE_LOOP {
                 uint64_t offset = address[l] - buffer->address;
-                bool on = w->active >> l & 1, fits = offset < room && address[l] % size == 0;
+                bool on = w->active >> l & 1, fits = offset < room && !(address[l] & (size - 1));
                 bad |= on && !fits;
                 at[l] = on && fits ? buffer->data + offset : at[l];
             }

@@ -221,7 +221,8 @@ static int find_special(const char *name) {
     return -1;
 }
 
-static Ref special_ref(uint32_t special) {
+static Ref special_ref(Decoder *d, uint32_t special) {
+    d->module->specials_used |= (uint64_t)1 << special;
     return REF(SECTION_SPECIALS, special * SPECIAL_BYTES);
 }
 
@@ -289,7 +290,7 @@ Ref source_of(Decoder *d, const PtxOperand *o, PtxType type, bool loose) {
             if (special >= SPECIAL_clock) decode_error(d, o, "only mov reads `%s`", o->name);
             if (specials[special].bits < bits && !loose)
                 decode_error(d, o, "`%s` is .b%u", o->name, specials[special].bits);
-            return special_ref((uint32_t)special);
+            return special_ref(d, (uint32_t)special);
         }
         if (!strcmp(o->name, "WARP_SZ")) return literal(d->module, 32 + o->bits, bits);
     }
@@ -596,7 +597,7 @@ void shape_mov(Decoder *d) {
                       : -1;
     if (special >= 0) {
         take(d);
-        push(d, special_ref((uint32_t)special));
+        push(d, special_ref(d, (uint32_t)special));
         if (bits == 64 && specials[special].bits == 32)
             decode_error(d, from, "`%s` is .b32", from->name);
         if (special >= SPECIAL_clock) d->run = select_mov_dynamic((Special)special);

@@ -5,7 +5,6 @@
 /* ---- frames and joins ------------------------------------------------------------------------ */
 
 static Frame *new_frame(Warp *w, const Code *code, uint32_t local_base, Frame *up) {
-    Arena *arena = w->cluster->arena;
     Frame **link = &w->free_frames;
     while (*link && (*link)->code != code) link = &(*link)->next_free;
     Frame *frame = *link;
@@ -14,12 +13,12 @@ static Frame *new_frame(Warp *w, const Code *code, uint32_t local_base, Frame *u
         if (frame->defined) memset(frame->defined, 0, code->register_count * sizeof(Mask));
         memset(frame->in_flight, 0, code->register_count * sizeof(uint32_t));
     } else {
-        frame = arena_new(arena, Frame);
+        frame = cluster_array(w->cluster, Frame, 1);
         frame->code = code;
-        frame->registers = arena_alloc(arena, code->register_bytes + 64);
-        frame->in_flight = arena_array(arena, uint32_t, code->register_count + 1);
+        frame->registers = cluster_alloc(w->cluster, code->register_bytes + 64);
+        frame->in_flight = cluster_array(w->cluster, uint32_t, code->register_count + 1);
         if (code->any_tracked && w->machine->checks & EMU_CHECK_UNINITIALISED)
-            frame->defined = arena_array(arena, Mask, code->register_count + 1);
+            frame->defined = cluster_array(w->cluster, Mask, code->register_count + 1);
     }
     frame->local_base = local_base;
     frame->up = up;
@@ -524,7 +523,8 @@ Ran warp_run(Warp *w, uint64_t budget) {
                     continue;
                 }
             }
-            counts[f->pc].lanes += (uint64_t)__builtin_popcount(active);
+            counts[f->pc].lanes +=
+                active == ALL_LANES ? LANES : (uint64_t)__builtin_popcount(active);
             w->active = active;
             if ((in->flags & INST_TRACKED || w->wgmma_flights) && !check_registers(w, in, f))
                 return RAN_FAULT;
