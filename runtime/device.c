@@ -22,10 +22,16 @@ typedef struct DeviceRow {
 #define COMPILING(kind) (&(kind))
 #endif
 
+#if defined(TKC_LLVM) && !defined(TKC_LAUNCH_ONLY)
+#define NATIVE(kind) (&(kind))
+#else
+#define NATIVE(kind) NULL
+#endif
+
 /* clang-format off */
 static const DeviceRow rows[] = {
     {"interp", "the block IR itself, every access checked", COMPILING(device_interp), 1},
-    {"cpu",    "native code on all cores",                  NULL,                     2},
+    {"cpu",    "native code on all cores",                  NATIVE(device_cpu),       2},
     {"cuda",   "PTX through the CUDA driver",               &device_cuda,             3},
     {"emu",    "the emitted PTX, emulated and checked",     COMPILING(device_emu),    0},
 };

@@ -114,7 +114,7 @@ struct DeviceKind {
     tkc_status (*event_elapsed)(tkc_event *start, tkc_event *stop, double *milliseconds);
 };
 
-extern const DeviceKind device_interp, device_cuda, device_emu;
+extern const DeviceKind device_interp, device_cpu, device_cuda, device_emu;
 
 tkc_device *rt_device_keep(tkc_device *device);
 void rt_device_release(tkc_device *device);

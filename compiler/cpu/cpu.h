@@ -1,0 +1,79 @@
+/* cpu.h: BLOCK-level IR to native code, by LLVM.
+ *
+ * One program of the grid is one call of the compiled function. A block value is either computed
+ * where it is used, a vector of lanes at a time, or lies row-major in the program's scratch
+ * memory; every op is a loop over vectors, so code does not grow with the blocks.
+ *
+ * Addresses are the machine's own. Nothing is checked here unless options.bounds asks for it.
+ */
+#ifndef TKC_COMPILER_CPU_CPU_H
+#define TKC_COMPILER_CPU_CPU_H
+
+#include "compiler/ir.h"
+
+/* A stretch of memory that a launch may touch. */
+typedef struct CpuRange {
+    uint64_t start, size;
+} CpuRange;
+
+enum { CPU_RUNNING, CPU_FAULT_ASSERT, CPU_FAULT_UNSUPPORTED, CPU_FAULT_INDEX, CPU_FAULT_BOUNDS };
+
+/* Why a program stopped, and at which op (cpu_op_at). */
+typedef struct CpuFault {
+    uint32_t kind, op;
+    uint64_t element, address;
+} CpuFault;
+
+typedef struct CpuLaunch CpuLaunch;
+
+/* Elements of operand `operand` of the print op, row-major. */
+typedef void CpuPrint(const CpuLaunch *launch, const uint32_t *program, uint32_t op,
+                      uint32_t operand, const void *elements);
+
+/* What compiled code reads; its layout is known to launch_field() in build.c. */
+struct CpuLaunch {
+    const uint64_t *arguments; /* one a parameter: address, or the scalar's bits */
+    uint64_t grid[3];
+    uint64_t tf32_half, tf32_mask; /* x & mask after x + half; 0 and ~0: dot in full f32 */
+    CpuPrint *print;
+    const CpuRange *ranges; /* options.bounds: sorted by start, not overlapping */
+    uint64_t range_count;
+    void *context; /* the caller's own */
+};
+
+/* Runs one program. `scratch` has scratch_size bytes, aligned to 64. 0, or a CPU_FAULT_... */
+typedef uint32_t CpuEntry(const CpuLaunch *launch, uint8_t *scratch, const uint32_t *program,
+                          CpuFault *fault);
+
+typedef struct CpuOptions {
+    const char *processor; /* LLVM's name, "native" or NULL: this machine */
+    const char *features;  /* LLVM's, "+avx2,-avx512f", or NULL */
+    bool bounds;           /* check addresses against launch->ranges */
+} CpuOptions;
+
+/* Code ready to run. */
+typedef struct CpuCode {
+    CpuEntry *entry;
+    uint64_t scratch_size;
+    const Module *module; /* what was compiled: ops that faults and prints are about */
+    void *jit;
+    Arena *arena;
+    double plan_ms, optimise_ms, code_ms, link_ms;
+} CpuCode;
+
+typedef enum CpuForm { CPU_LLVM, CPU_ASM, CPU_OBJECT } CpuForm;
+
+/* Compile the module's kernel; the module is only read. False: `error` says why (it is added to).
+ * Code lives until cpu_free. Any thread may call these. */
+bool cpu_compile(Module *module, const CpuOptions *options, CpuCode *code, Text *error);
+void cpu_free(CpuCode *code);
+/* The same as text or bytes. The function is called like the kernel, and beside it there is
+ * `uint64_t NAME_scratch`, the bytes of scratch it needs. */
+bool cpu_emit(Module *module, const CpuOptions *options, CpuForm form, Text *out, Text *error);
+/* This machine's processor and vector width in bits, for listings. */
+const char *cpu_host_name(Arena *arena, uint32_t *vector_bits);
+
+/* The op that CpuFault and CpuPrint mean; NULL when there is none. */
+const Op *cpu_op_at(const CpuCode *code, uint32_t index);
+
+#endif

@@ -1,0 +1,392 @@
+/* memory.c: load, store, atomics.
+ *
+ * An address that is base + lane * step with the element's size as step is a vector access, with a
+ * mask when there is one. When the step is known only at run time both ways are there, and a branch
+ * chooses. Everything else is a gather or scatter; lanes are written in order, so that of several
+ * elements at one address the last stays.
+ *
+ * A load is done where it is used, but never after something may have written: before_write().
+ */
+#include "compiler/cpu/emit.h"
+
+#include <assert.h>
+
+/* ---- one access of a nest
+ * --------------------------------------------------------------------------- */
+
+typedef struct Access {
+    Emitter *e;
+    const Op *op;
+    const Type *element;
+    RegType type; /* in memory */
+    uint32_t size, width;
+    Reg base, step; /* affine: step is a constant or a scalar */
+    Reg addresses;  /* otherwise */
+    Reg mask;       /* NULL: all; a scalar: for all lanes */
+    Reg other;      /* loads: in memory form, of `width` lanes; or NULL */
+    Reg value;      /* stores: in memory form, of `width` lanes */
+} Access;
+
+static Reg all_lanes(Emitter *e, uint32_t width) {
+    return LLVMConstAllOnes(LLVMVectorType(e->i1, width));
+}
+
+static Reg lanes_of_mask(Access *a, uint32_t width) {
+    if (!a->mask) return all_lanes(a->e, width);
+    if (width_of(a->mask) == width && width > 1) return a->mask;
+    Emitter *e = a->e;
+    if (width == 1)
+        return LLVMBuildInsertElement(e->b, LLVMGetPoison(LLVMVectorType(e->i1, 1)), a->mask,
+                                      const_i64(e, 0), "");
+    return splat_reg(e, a->mask, width);
+}
+
+static void set_align(Access *a, Reg call, uint32_t parameter) {
+    const unsigned id = LLVMGetEnumAttributeKindForName("align", 5);
+    LLVMAddCallSiteAttribute(call, parameter + 1,
+                             LLVMCreateEnumAttribute(a->e->context, id, a->size));
+}
+
+static Reg move_vector(Access *a, uint32_t width) {
+    Emitter *e = a->e;
+    Reg pointer = as_pointer(e, a->base);
+    RegType type = lanes_type(a->type, width);
+    if (!a->mask) {
+        if (!a->value) return load_reg(e, type, pointer, a->size);
+        store_reg(e, a->value, pointer, a->size);
+        return NULL;
+    }
+    RegType vector = LLVMVectorType(a->type, width), types[2] = {vector, e->pointer};
+    Reg mask = lanes_of_mask(a, width);
+    if (a->value) {
+        Reg value = width > 1 ? a->value : LLVMBuildBitCast(e->b, a->value, vector, "");
+        Reg operands[3] = {value, pointer, mask};
+        set_align(a, call_overloaded(e, "llvm.masked.store", 2, types, 3, operands), 1);
+        return NULL;
+    }
+    Reg other = a->other ? a->other : LLVMConstNull(type);
+    if (width == 1) other = LLVMBuildBitCast(e->b, other, vector, "");
+    Reg operands[3] = {pointer, mask, other};
+    Reg call = call_overloaded(e, "llvm.masked.load", 2, types, 3, operands);
+    set_align(a, call, 0);
+    return width > 1 ? call : LLVMBuildExtractElement(e->b, call, const_i64(e, 0), "");
+}
+
+static Reg move_scattered(Access *a, Reg addresses) {
+    Emitter *e = a->e;
+    const uint32_t width = a->width;
+    RegType vector = LLVMVectorType(a->type, width);
+    RegType types[2] = {vector, LLVMVectorType(e->pointer, width)};
+    Reg pointers = as_pointer(e, addresses), mask = lanes_of_mask(a, width);
+    if (a->value) {
+        Reg operands[3] = {a->value, pointers, mask};
+        set_align(a, call_overloaded(e, "llvm.masked.scatter", 2, types, 3, operands), 1);
+        return NULL;
+    }
+    Reg operands[3] = {pointers, mask, a->other ? a->other : LLVMConstNull(vector)};
+    Reg call = call_overloaded(e, "llvm.masked.gather", 2, types, 3, operands);
+    set_align(a, call, 0);
+    return call;
+}
+
+static Reg addresses_of(Access *a) {
+    Emitter *e = a->e;
+    Reg step = splat_reg(e, a->step, a->width);
+    Reg far = LLVMBuildMul(e->b, step, lane_numbers(e, e->i64, a->width), "");
+    return LLVMBuildAdd(e->b, splat_reg(e, a->base, a->width), far, "");
+}
+
+static Reg move_by_step(Access *a) {
+    Emitter *e = a->e;
+    Reg usual = LLVMBuildICmp(e->b, LLVMIntEQ, a->step, const_i64(e, a->size), "");
+    Branch branch;
+    branch_open(e, &branch, usual);
+    Reg near = move_vector(a, a->width);
+    LLVMBasicBlockRef then_end = LLVMGetInsertBlock(e->b);
+    branch_else(e, &branch);
+    Reg far = move_scattered(a, addresses_of(a));
+    LLVMBasicBlockRef else_end = LLVMGetInsertBlock(e->b);
+    branch_close(e, &branch);
+    return near ? branch_merge(e, &branch, then_end, near, else_end, far) : NULL;
+}
+
+/* The elements, or NULL for a store. */
+static Reg move(Access *a) {
+    Emitter *e = a->e;
+    const bool vector = a->width > 1;
+    if (a->mask && LLVMIsConstant(a->mask) && LLVMIsNull(a->mask)) {
+        if (a->value) return NULL;
+        return a->other ? a->other : LLVMConstNull(lanes_type(a->type, a->width));
+    }
+    if (!vector) return move_vector(a, 1);
+    if (a->addresses) return move_scattered(a, a->addresses);
+    if (!LLVMIsConstant(a->step)) return move_by_step(a);
+    const uint64_t step = LLVMConstIntGetZExtValue(a->step);
+    if (step == a->size) return move_vector(a, a->width);
+    if (step == 0 && !a->value && (!a->mask || width_of(a->mask) == 1) &&
+        (!a->other || LLVMIsConstant(a->other))) {
+        Reg wide_other = a->other;
+        if (wide_other) a->other = extract_lane(e, wide_other, 0);
+        Reg one = move_vector(a, 1);
+        return splat_reg(e, one, a->width);
+    }
+    return move_scattered(a, addresses_of(a));
+}
+
+static void take_address(Access *a, Nest *nest, const Value *pointer, const Place *place) {
+    a->width = 1;
+    for (uint32_t d = 0; d < place->rank; d++)
+        if (place->at[d].kind != COORD_ONE) a->width = nest->width;
+    if (eval_affine(nest, pointer, place, &a->base, &a->step)) return;
+    a->addresses = eval(nest, pointer, place);
+    if (width_of(a->addresses) == 1) {
+        a->base = a->addresses;
+        a->step = const_i64(a->e, 0);
+        a->addresses = NULL;
+    }
+}
+
+static bool is_all_true(const Value *mask) {
+    int64_t value;
+    return value_constant_int(mask, &value) && value;
+}
+
+Reg eval_load(Nest *nest, const Op *op, const Place *place) {
+    Emitter *e = nest->e;
+    const Type *element = type_element(op->results[0].type);
+    Access a = {.e = e, .op = op, .element = element, .size = type_element_size(element)};
+    a.type = stored_type(e, element);
+    take_address(&a, nest, op_operand(op, 0), place);
+    if (op->operand_count > 1 && !is_all_true(op_operand(op, 1)))
+        a.mask = eval(nest, op_operand(op, 1), place);
+    if (a.mask && op->operand_count > 2) {
+        Reg other = to_memory(e, eval(nest, op_operand(op, 2), place), element);
+        a.other = splat_reg(e, other, a.width);
+    }
+    return from_memory(e, move(&a), element);
+}
+
+/* ---- the order of reads and writes
+ * ------------------------------------------------------------------------ */
+
+/* Is the lazy value needed by something that comes after `op`, or is `op`? */
+static bool needed_after(Emitter *e, const Value *v, const Op *op, uint32_t walk) {
+    ValueInfo *info = info_of(e, v);
+    if (info->mark == walk) return false;
+    info->mark = walk;
+    for (const Use *use = v->uses; use; use = use->next) {
+        const Op *user = use->user;
+        if (!op_is_lazy(user)) {
+            if (order_of(e, user) > order_of(e, op)) return true;
+            continue;
+        }
+        for (uint32_t i = 0; i < user->result_count; i++) {
+            const Value *result = op_result(user, i);
+            if (!info_of(e, result)->ready && needed_after(e, result, op, walk)) return true;
+        }
+    }
+    return false;
+}
+
+bool is_needed_after(Emitter *e, const Value *v, const Op *op) {
+    e->walk += 2;
+    return needed_after(e, v, op, e->walk);
+}
+
+void before_write(Emitter *e, const Op *op) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < e->loads.length; i++) {
+        const Value *v = e->loads.data[i];
+        if (info_of(e, v)->ready) continue;
+        if (!is_needed_after(e, v, op)) continue;
+        const Value *wanted = v;
+        /* Rather what is made of it, when that has a slot anyway. */
+        const ValueInfo *info = info_of(e, v);
+        if (!info->stored && info->anchor && info->anchor != op) {
+            for (const Use *use = v->uses; use && !use->next; use = wanted->uses) {
+                if (!op_is_lazy(use->user) || use->user->result_count != 1) break;
+                wanted = op_result(use->user, 0);
+                if (info_of(e, wanted)->stored) break;
+            }
+            if (!info_of(e, wanted)->stored) wanted = v;
+        }
+        force(e, wanted);
+        if (wanted != v && !info_of(e, v)->ready) e->loads.data[kept++] = v;
+    }
+    e->loads.length = kept;
+}
+
+void code_load(Emitter *e, const Op *op) {
+    const Value *result = op_result(op, 0);
+    if (type_is_block(result->type)) {
+        force(e, result);
+        return;
+    }
+    Nest nest;
+    nest_open(&nest, e, result->type, 0, 1);
+    info_of(e, result)->reg = eval_load(&nest, op, &nest.place);
+    if (op_int(op, ATTR_is_volatile, 0) && LLVMIsALoadInst(info_of(e, result)->reg))
+        LLVMSetVolatile(info_of(e, result)->reg, 1);
+    nest_close(&nest);
+}
+
+/* ---- store
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* Loads that the stored value still needs would read what is being written, except where each
+ * element is read at the very place it is written to. */
+static bool reads_elsewhere(Emitter *e, const Value *v, const Value *pointer, uint32_t walk) {
+    ValueInfo *info = info_of(e, v);
+    if (!type_is_block(v->type) || !v->op || info->ready || !info->has_load) return false;
+    if (info->mark == walk) return false;
+    info->mark = walk;
+    const Op *op = v->op;
+    if (op->code == OP_load && op_operand(op, 0) == pointer) return false;
+    if (op->code == OP_load || !op_is(op, OPF_ELEMENT)) return true;
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (reads_elsewhere(e, op_operand(op, i), pointer, walk)) return true;
+    return false;
+}
+
+static uint32_t store_dim(const Type *space) {
+    uint32_t dim = space->rank - 1;
+    while (dim > 0 && space->shape[dim] == 1) dim--;
+    return dim;
+}
+
+void code_store(Emitter *e, const Op *op) {
+    const Value *pointer = op_operand(op, 0), *value = op_operand(op, 1);
+    const Value *mask = op->operand_count > 2 ? op_operand(op, 2) : NULL;
+    const Type *space = value->type, *element = type_element(space);
+    e->walk += 2;
+    if (reads_elsewhere(e, value, pointer, e->walk)) force(e, value);
+    e->walk += 2;
+    if (reads_elsewhere(e, pointer, NULL, e->walk)) force(e, pointer);
+    if (mask && has_unread_loads(e, mask)) force(e, mask);
+    before_write(e, op);
+    const Value *all[3] = {pointer, value, mask};
+    for (uint32_t i = 0; i < 3; i++)
+        if (all[i]) prepare(e, all[i], space, true);
+    Nest nest;
+    const uint32_t dim = type_is_block(space) ? store_dim(space) : 0;
+    nest_open(&nest, e, space, dim, usual_width(e, space, dim));
+    Access a = {.e = e, .op = op, .element = element, .size = type_element_size(element)};
+    a.type = stored_type(e, element);
+    take_address(&a, &nest, pointer, &nest.place);
+    if (mask && !is_all_true(mask)) a.mask = eval_here(&nest, mask);
+    Reg x = to_memory(e, eval_here(&nest, value), element);
+    a.value = splat_reg(e, x, a.width);
+    move(&a);
+    nest_close(&nest);
+}
+
+/* ---- atomics
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static Reg as_int(Emitter *e, Reg x, uint32_t size) {
+    RegType type = LLVMIntTypeInContext(e->context, size * 8);
+    return LLVMTypeOf(x) == type ? x : LLVMBuildBitCast(e->b, x, type, "");
+}
+
+static Reg swap(Emitter *e, Reg pointer, Reg expected, Reg desired) {
+    return LLVMBuildAtomicCmpXchg(e->b, pointer, expected, desired,
+                                  LLVMAtomicOrderingSequentiallyConsistent,
+                                  LLVMAtomicOrderingSequentiallyConsistent, 0);
+}
+
+/* Compare and swap until nobody was in between. */
+static Reg update_loop(Emitter *e, OpCode code, const Type *element, Reg pointer, Reg value) {
+    const uint32_t size = type_element_size(element);
+    RegType bits = LLVMIntTypeInContext(e->context, size * 8);
+    RegType type = stored_type(e, element);
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->b), body = new_block(e, "update");
+    LLVMBasicBlockRef end = new_block(e, "updated");
+    Reg first = load_reg(e, bits, pointer, size);
+    LLVMSetOrdering(first, LLVMAtomicOrderingMonotonic);
+    LLVMBuildBr(e->b, body);
+    LLVMPositionBuilderAtEnd(e->b, body);
+    Reg old = LLVMBuildPhi(e->b, bits, "");
+    LLVMAddIncoming(old, &first, &before, 1);
+    Reg now = from_memory(e, LLVMBuildBitCast(e->b, old, type, ""), element);
+    Reg next = to_memory(e, code_binary(e, code, type_dtype(element), now, value), element);
+    Reg pair = swap(e, pointer, old, as_int(e, next, size));
+    Reg found = LLVMBuildExtractValue(e->b, pair, 0, "");
+    LLVMBasicBlockRef from = LLVMGetInsertBlock(e->b);
+    LLVMAddIncoming(old, &found, &from, 1);
+    LLVMBuildCondBr(e->b, LLVMBuildExtractValue(e->b, pair, 1, ""), end, body);
+    LLVMPositionBuilderAtEnd(e->b, end);
+    return old;
+}
+
+static Reg update(Emitter *e, const Op *op, const Type *element, Reg pointer, Reg value) {
+    const Word kind = op_word(op, ATTR_kind, WORD_none);
+    const DType dtype = type_dtype(element);
+    const bool u = dtype_is_unsigned(dtype), number = dtype != DT_i1 && dtype_is_int(dtype);
+    LLVMAtomicRMWBinOp simple = LLVMAtomicRMWBinOpXchg;
+    OpCode code = OP_add;
+    switch (kind) {
+    case WORD_add: simple = LLVMAtomicRMWBinOpAdd; break;
+    case WORD_and: simple = LLVMAtomicRMWBinOpAnd, code = OP_and; break;
+    case WORD_or: simple = LLVMAtomicRMWBinOpOr, code = OP_or; break;
+    case WORD_xor: simple = LLVMAtomicRMWBinOpXor, code = OP_xor; break;
+    case WORD_max:
+        simple = u ? LLVMAtomicRMWBinOpUMax : LLVMAtomicRMWBinOpMax, code = OP_max;
+        break;
+    case WORD_min:
+        simple = u ? LLVMAtomicRMWBinOpUMin : LLVMAtomicRMWBinOpMin, code = OP_min;
+        break;
+    default: break;
+    }
+    if (!number && kind != WORD_xchg) return update_loop(e, code, element, pointer, value);
+    value = as_int(e, to_memory(e, value, element), type_element_size(element));
+    return LLVMBuildAtomicRMW(e->b, simple, pointer, value,
+                              LLVMAtomicOrderingSequentiallyConsistent, 0);
+}
+
+static Reg one_atomic(Emitter *e, const Op *op, const Type *element, Nest *nest) {
+    Reg pointer = as_pointer(e, eval_here(nest, op_operand(op, 0)));
+    Reg value = eval_here(nest, op_operand(op, 1));
+    const uint32_t size = type_element_size(element);
+    if (op->code == OP_atomic_rmw) return update(e, op, element, pointer, value);
+    Reg expected = as_int(e, to_memory(e, value, element), size);
+    Reg desired = as_int(e, to_memory(e, eval_here(nest, op_operand(op, 2)), element), size);
+    return LLVMBuildExtractValue(e->b, swap(e, pointer, expected, desired), 0, "");
+}
+
+/* Element by element in row-major order; those masked off give 0. */
+void code_atomic(Emitter *e, const Op *op) {
+    const Value *result = op_result(op, 0);
+    const Type *space = result->type, *element = type_element(space);
+    const uint32_t size = type_element_size(element);
+    const bool block = type_is_block(space),
+               masked = op->code == OP_atomic_rmw && op->operand_count > 2;
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (has_unread_loads(e, op_operand(op, i))) force(e, op_operand(op, i));
+    before_write(e, op);
+    for (uint32_t i = 0; i < op->operand_count; i++) prepare(e, op_operand(op, i), space, true);
+    if (block) give_slot(e, result);
+    Nest nest;
+    nest_open(&nest, e, space, block ? space->rank - 1 : 0, 1);
+    Reg mask = masked ? eval_here(&nest, op_operand(op, 2)) : NULL;
+    /* Values are wanted outside the branch: what is written on the way is for all elements. */
+    for (uint32_t i = 0; i < op->operand_count; i++) (void)eval_here(&nest, op_operand(op, i));
+    Branch branch;
+    if (mask) branch_open(e, &branch, mask);
+    Reg old = one_atomic(e, op, element, &nest);
+    if (mask) {
+        Reg zero = LLVMConstNull(LLVMTypeOf(old));
+        LLVMBasicBlockRef then_end = LLVMGetInsertBlock(e->b);
+        branch_close(e, &branch);
+        old = branch_merge(e, &branch, then_end, old, branch.from, zero);
+    }
+    Reg value = from_memory(e, LLVMBuildBitCast(e->b, old, stored_type(e, element), ""), element);
+    if (block)
+        slot_write(e, space, info_of(e, result)->slot, &nest.place, value, 1);
+    else
+        info_of(e, result)->reg = value;
+    nest_close(&nest);
+    info_of(e, result)->ready = block;
+    (void)size;
+}
