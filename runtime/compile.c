@@ -403,7 +403,7 @@ static void tell_compiled(const Compilation *c, tkc_status status, double millis
                                                  : o->kernel ? o->kernel
                                                              : "",
                                        .path = o->path ? o->path : "",
-                                       .target = o->target ? o->target : "interp",
+                                       .target = c->kernel.target ? c->kernel.target : "interp",
                                        .milliseconds = milliseconds,
                                    });
 }

@@ -206,16 +206,13 @@ static tkc_status report_fault(const tkc_kernel *kernel, const DeviceLaunch *lau
     if (given.kind == TKC_FAULT_CANCELLED) status = TKC_CANCELLED;
     if (given.kind == TKC_FAULT_MEMORY) status = TKC_OUT_OF_MEMORY;
     if (given.kind == TKC_FAULT_UNSUPPORTED) status = TKC_UNSUPPORTED;
-    char place[512] = "", where[512] = "";
+    char place[512] = "", note[256] = "";
     if (*given.file) snprintf(place, sizeof place, "%s:%u: ", given.file, given.line);
-    if (*given.buffer)
-        snprintf(where, sizeof where,
-                 "\nnote: that is byte %lld of `%s`, which has %llu bytes%s%s%s",
-                 (long long)given.offset, given.buffer, (unsigned long long)given.buffer_size,
-                 *given.parameter ? "; it is reached through parameter `" : "", given.parameter,
-                 *given.parameter ? "`" : "");
+    if (*given.parameter && strcmp(given.parameter, given.buffer) != 0)
+        snprintf(note, sizeof note, "\nnote: the kernel reaches `%s` through its parameter `%s`",
+                 given.buffer, given.parameter);
     return tkc_fail(status, "%sfault: kernel `%s` on the emulator: %s%s", place, kernel->name,
-                    fault->message, where);
+                    fault->message, note);
 }
 
 /* ---- launching --------------------------------------------------------------------------------

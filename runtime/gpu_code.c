@@ -94,9 +94,10 @@ static const Pass *passes_of(Level level, Pass list[MOST_PASSES + 1]) {
 
 static bool run_level(PassRun *run, Module *module, Level level, Text *text) {
     Pass list[MOST_PASSES + 1];
+    if (run->stopped) return true;
     if (!passes_run(run, module, passes_of(level, list)) || module->diagnostics->errors)
         return false;
-    if (run->options->intermediate && !run->stopped) ir_print(module, text);
+    if (run->options->intermediate) ir_print(module, text);
     return true;
 }
 
@@ -105,6 +106,8 @@ tkc_status gpu_code(PassRun *run, Module *module, const char *target, GpuTexts *
     Text empty = {.arena = arena};
     *texts = (GpuTexts){empty, empty, empty, empty};
     module->target = target;
+    Pass list[MOST_PASSES + 1];
+    if (!passes_run(run, module, passes_of(LEVEL_BLOCK, list))) return TKC_COMPILE_ERROR;
     if (!run_level(run, module, LEVEL_LAID, &texts->laid)) return TKC_COMPILE_ERROR;
     if (!run_level(run, module, LEVEL_PLACED, &texts->placed)) return TKC_COMPILE_ERROR;
     if (run->stopped) return TKC_OK;

@@ -113,7 +113,7 @@ START_TEST(faults) {
     ok(tkc_buffer_poison(from));
     tkc_argument arguments[] = {tkc_arg(from), tkc_arg(to), tkc_arg(0.5f)};
     fails(TKC_LAUNCH_FAULT, tkc_launch(kernel, m.device, NULL, tkc_grid1(2), arguments, 3, NULL),
-          "add.tk:5: fault:", "out of bounds", "CTA (1,0,0)", "byte 200 of `result`, which has 200",
+          "add.tk:5: fault:", "out of bounds", "CTA (1,0,0)", "offset 200 of `result` (200 bytes)",
           "`out`");
     const tkc_fault *fault = tkc_last_fault();
     ck_assert_int_eq(fault->kind, TKC_FAULT_OUT_OF_BOUNDS);

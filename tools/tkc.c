@@ -58,6 +58,14 @@ static const char check_text[] =
     "it.\n"
     "One line a function; the last line counts them.\n";
 static const char check_examples[] = "  tkc check kernels\n";
+static const char emu_text[] =
+    "Runs an entry of a PTX file, by whatever compiler, on the emulator with all checks on. There\n"
+    "is one NAME=VALUE for each parameter, in order (the names are yours, for messages and -o);\n"
+    "`tkc help run` says what a VALUE can be. Numbers get the size of their parameter. For kernels\n"
+    "saved by tkc, and where the file says .reqntid, --block may be left out.\n";
+static const char emu_examples[] =
+    "  tkc emu add.ptx::add --grid 98 --block 256 x=randn:f32[25000] y=zeros:f32[25000] \\\n"
+    "      n=25000 -o y=y.npy --counters\n";
 static const char devices_examples[] = "  tkc devices\n";
 
 static const Command commands[] = {
@@ -69,6 +77,9 @@ static const Command commands[] = {
      run_examples},
     {"check", command_check, check_options, "check all kernels of files and folders",
      "tkc check FILE|FOLDER...", check_text, check_examples},
+    {"emu", command_emu, emu_options, "run any PTX on the emulator",
+     "tkc emu FILE.ptx[::ENTRY] --grid X[,Y[,Z]] [--block X[,Y[,Z]]] NAME=VALUE...", emu_text,
+     emu_examples},
     {"devices", command_devices, devices_options, "list the devices of this machine", "tkc devices",
      "", devices_examples},
     {"help", command_help, no_options, "explain a command", "tkc help [COMMAND]", "", ""},

@@ -9,7 +9,9 @@ ExitStatus command_compile(int count, char **arguments); /* tkc FILE ... */
 ExitStatus command_run(int count, char **arguments);
 ExitStatus command_check(int count, char **arguments);
 ExitStatus command_devices(int count, char **arguments);
+ExitStatus command_emu(int count, char **arguments);
 
-extern const Option compile_options[], run_options[], check_options[], devices_options[];
+extern const Option compile_options[], run_options[], check_options[], devices_options[],
+    emu_options[];
 
 #endif

@@ -1,5 +1,6 @@
 /* tkc_compile.c: `tkc FILE`: compiles kernels and writes the stage that --emit names. */
 #include "tools/tkc_commands.h"
+#include "tools/tkc_cubin.h"
 #include "tools/tkc_source.h"
 
 #include <stdlib.h>
@@ -26,7 +27,7 @@ const Option compile_options[] = {
     {"--num-warps", NULL, OPTION_COUNT, 1, FIELD(num_warps), "N", "warps a program"},
     {"--num-stages", NULL, OPTION_COUNT, 1, FIELD(num_stages), "N", "stages of pipelined loops"},
     {"--emit", NULL, OPTION_TEXT, 0, FIELD(emit), "KIND",
-     "ast, ir (the default), laid, placed, llvm, ptx, cubin, asm, obj, c"},
+     "ast, ir; for GPUs laid, placed, llvm, ptx, cubin (the default is ir, for GPUs ptx)"},
     {"--output", "-o", OPTION_TEXT, 0, FIELD(output), "PATH",
      "write here; `PATH/` is a folder with one file a kernel"},
     {"--include", "-I", OPTION_LIST, 0, FIELD(include), "FOLDER",
@@ -46,7 +47,7 @@ const Option compile_options[] = {
 
 static const char *const emit_kinds[] = {"ast", "ir",    "laid", "placed", "llvm",
                                          "ptx", "cubin", "asm",  "obj",    "c"};
-enum { KINDS_IN_THIS_BUILD = 2 };
+enum { FIRST_GPU_KIND = 2, KINDS_IN_THIS_BUILD = 7 };
 
 /* One run of the command. */
 typedef struct Job {
@@ -70,13 +71,25 @@ static bool known_emit(const char *emit) {
     for (uint32_t i = 0; i < count; i++) {
         if (strcmp(emit, emit_kinds[i]) != 0) continue;
         if (i < KINDS_IN_THIS_BUILD) return true;
-        tool_error("--emit=%s is not in this build yet; it has --emit=ast and --emit=ir", emit);
+        tool_error("--emit=%s is not in this build yet", emit);
         return false;
     }
     const char *near = nearest_name(emit, emit_kinds, count);
     tool_error("there is no --emit=%s%s%s%s", emit, near ? "; did you mean --emit=" : "",
                near ? near : "", near ? "?" : "; see `tkc help compile`");
     return false;
+}
+
+static bool is_gpu_kind(const char *emit) {
+    for (uint32_t i = FIRST_GPU_KIND; emit && i < KINDS_IN_THIS_BUILD; i++)
+        if (strcmp(emit, emit_kinds[i]) == 0) return true;
+    return false;
+}
+
+/* What is written when --emit says nothing. */
+static const char *kind_of(const CompileOptions *options) {
+    if (options->emit) return options->emit;
+    return options->target && strncmp(options->target, "sm_", 3) == 0 ? "ptx" : "ir";
 }
 
 static bool list_has(const char *list, const char *name) {
@@ -151,8 +164,12 @@ static bool valid_options(const CompileOptions *options) {
                    target);
         return false;
     }
-    if (!options->emit && strcmp(target, "interp") != 0) {
-        tool_error("code for %s is not in this build yet; --emit=ir shows the IR for it", target);
+    if (!options->emit && strcmp(target, "cpu") == 0) {
+        tool_error("code for cpu is not in this build yet; --emit=ir shows the IR for it");
+        return false;
+    }
+    if (is_gpu_kind(options->emit) && !gpu) {
+        tool_error("--emit=%s is for a GPU: say which, as in -t sm_80", options->emit);
         return false;
     }
     if (options->dump_after && strcmp(options->dump_after, "all") != 0 &&
@@ -191,8 +208,31 @@ static bool has_parameter(Job *job, const char *kernel, const char *name) {
     return false;
 }
 
+/* The stage that was asked for. */
+static ExitStatus write_stage(Job *job, const tkc_kernel *kernel) {
+    const char *kind = kind_of(job->options), *name = tkc_kernel_name(kernel);
+    bool is_cubin = strcmp(kind, "cubin") == 0;
+    size_t size;
+    const char *text = tkc_kernel_text(kernel, is_cubin ? "ptx" : kind, &size);
+    if (!text) {
+        tool_error("`%s` has no --emit=%s: --stop-after=%s ends before it", name, kind,
+                   job->options->stop_after ? job->options->stop_after : "");
+        return STATUS_USAGE;
+    }
+    if (is_cubin) {
+        ExitStatus status =
+            cubin_from_ptx(job->arena, text, size, tkc_kernel_target(kernel), &text, &size);
+        if (status != STATUS_DONE) return status;
+    }
+    bool is_ir =
+        strcmp(kind, "ir") == 0 || strcmp(kind, "laid") == 0 || strcmp(kind, "placed") == 0;
+    const char *ending = is_ir ? "tkir" : strcmp(kind, "llvm") == 0 ? "ll" : kind;
+    return write_text(job, name, ending, text, size) ? STATUS_DONE : STATUS_REFUSED;
+}
+
 static ExitStatus compile_kernel(Job *job, const char *kernel_name) {
     const CompileOptions *options = job->options;
+    const char *kind = kind_of(options);
     tkc_compile_options compile = TKC_COMPILE_OPTIONS_INIT;
     NamedList constants = {0};
     for (uint32_t i = 0; i < job->constants.length; i++)
@@ -216,6 +256,7 @@ static ExitStatus compile_kernel(Job *job, const char *kernel_name) {
     compile.skip = job->skip;
     compile.time_passes = options->time_passes;
     compile.verify = true;
+    compile.intermediate = strcmp(kind, "ptx") != 0 && strcmp(kind, "cubin") != 0;
 
     tkc_kernel *kernel;
     char *log;
@@ -235,11 +276,9 @@ static ExitStatus compile_kernel(Job *job, const char *kernel_name) {
     const char *times = tkc_kernel_text(kernel, "times", NULL);
     if (dump) fputs(dump, stderr);
     if (times) fputs(times, stderr);
-    size_t size;
-    const char *text = tkc_kernel_text(kernel, "ir", &size);
-    bool written = write_text(job, tkc_kernel_name(kernel), "tkir", text, size);
+    ExitStatus written = write_stage(job, kernel);
     tkc_kernel_destroy(kernel);
-    return written ? STATUS_DONE : STATUS_REFUSED;
+    return written;
 }
 
 /* Does the file say all types of its run-time parameters? Then it is a kernel, no helper. */

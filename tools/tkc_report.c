@@ -111,6 +111,7 @@ ExitStatus report_run(Run *run) {
                array_describe(run->arena, &run->launch.results[i]), run->output_paths[i]);
     }
     print_time(&run->launch);
+    if (run->launch.counters.text) fputs(run->launch.counters.text, stdout);
     bool same = true;
     if (run->options->check_against) {
         print_time(&run->other);
@@ -160,6 +161,8 @@ static cJSON *json_launch(const Launch *launch) {
     cJSON_AddNumberToObject(object, "median_ms", launch->median);
     cJSON_AddNumberToObject(object, "bytes", (double)launch->bytes);
     cJSON_AddNumberToObject(object, "gb_per_s", gigabytes_per_second(launch));
+    cJSON *counters = launch->counters.json ? cJSON_Parse(launch->counters.json) : NULL;
+    if (counters) cJSON_AddItemToObject(object, "counters", counters);
     return object;
 }
 

@@ -21,6 +21,8 @@ const Option run_options[] = {
      "run there too and compare every tensor"},
     {"--check-races", NULL, OPTION_FLAG, 0, FIELD(check_races), NULL,
      "two programs that use the same bytes without order are a fault"},
+    {"--counters", NULL, OPTION_FLAG, 0, FIELD(counters), NULL,
+     "count instructions and memory traffic (emu)"},
     {"--ieee", NULL, OPTION_FLAG, 0, FIELD(ieee), NULL,
      "f32 tl.dot in full f32, not tf32 (interp)"},
     {"--threads", NULL, OPTION_COUNT, 1, FIELD(threads), "N",
@@ -305,12 +307,23 @@ static tkc_status read_buffers(Run *run, Launch *launch) {
     return status;
 }
 
+static void free_counters(Launch *launch) {
+    tkc_free(launch->counters.text);
+    tkc_free(launch->counters.json);
+    launch->counters.text = launch->counters.json = NULL;
+}
+
 static tkc_status launch_once(Run *run, Launch *launch, const tkc_argument *arguments,
                               uint32_t count, tkc_event *events[2]) {
     tkc_launch_options options = TKC_LAUNCH_OPTIONS_INIT;
     options.threads = run->options->threads;
     options.check_races = run->options->check_races;
     options.ieee_dot = run->options->ieee;
+    if (run->options->counters && launch == &run->launch) {
+        free_counters(launch);
+        launch->counters = (tkc_counters)TKC_COUNTERS_INIT;
+        options.counters = &launch->counters;
+    }
     tkc_status status = write_buffers(run, launch);
     if (status == TKC_OK) status = tkc_event_record(events[0], NULL);
     if (status == TKC_OK)
@@ -368,6 +381,7 @@ static void close_launch(Run *run, Launch *launch) {
         tkc_buffer_destroy(launch->buffers[i]);
         free(launch->results[i].data);
     }
+    free_counters(launch);
     tkc_kernel_destroy(launch->kernel);
     tkc_device_destroy(launch->device);
 }

@@ -10,7 +10,7 @@ typedef struct RunOptions {
     TextList outputs, constants, include;
     const char *grid, *device, *check_against, *json;
     uint32_t seed, repeat, threads, num_warps, num_stages;
-    bool check_races, ieee;
+    bool check_races, ieee, counters;
 } RunOptions;
 
 /* The kernel on one device: what it was given and what it made. */
@@ -24,6 +24,7 @@ typedef struct Launch {
     uint32_t repeats;
     double median;  /* of times */
     uint64_t bytes; /* of all buffers */
+    tkc_counters counters; /* of the last repeat, with --counters */
 } Launch;
 
 typedef struct Run {
