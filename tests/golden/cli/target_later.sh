@@ -1,1 +1,1 @@
-tkc kernels/copy.tk -t sm_90a
+tkc kernels/copy.tk -t cpu
