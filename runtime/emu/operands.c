@@ -66,7 +66,7 @@ static uint32_t add_register(Decoder *d, const char *name, uint32_t bits) {
 static uint32_t register_number(Decoder *d, PtxSymbol *symbol, const char *name) {
     Arena *arena = d->module->arena;
     uint32_t index = 0;
-    if (symbol->kind == SYMBOL_REGISTERS) index = (uint32_t)atoi(name + strlen(symbol->name));
+    if (symbol->kind == SYMBOL_REGISTERS) index = (uint32_t)atoi(name + strlen(symbol->name) - 1);
     if (!symbol->targets) /* borrowed: the table of numbers, 0: none yet */
         symbol->targets = arena_alloc(arena, sizeof(uint32_t) * (size_t)(symbol->count + 1));
     uint32_t *number = (uint32_t *)symbol->targets + index;

@@ -74,7 +74,11 @@ static PtxSymbol *lookup_range(const PtxModule *module, uint32_t scope, const ch
     if (stem == length || length - stem > 7 || (name[stem] == '0' && length - stem > 1))
         return NULL;
     Names *names = (Names *)&module->names; /* interning a stem changes no meaning */
-    const char *prefix = intern(names, name, stem);
+    char key[256];
+    if (stem + 1 >= sizeof key) return NULL;
+    memcpy(key, name, stem);
+    key[stem] = '<'; /* ranges are declared under a name that no register can have */
+    const char *prefix = intern(names, key, stem + 1);
     PtxSymbol *range = module->symbols[symbol_slot(module, scope, prefix)];
     if (!range || range->kind != SYMBOL_REGISTERS) return NULL;
     return (uint32_t)atoi(name + stem) < range->count ? range : NULL;
@@ -195,6 +199,10 @@ void build_register(PtxParse *p, const char *name, uint64_t count, bool range, u
     if (count > REGISTER_LIMIT) {
         ptx_error(p->module, line, 1, "%llu registers are too many", (unsigned long long)count);
         count = 1;
+    }
+    if (range) {
+        const char *key = arena_printf(p->arena, "%s<", name);
+        name = intern_string(&p->module->names, key);
     }
     PtxSymbol *symbol =
         ptx_declare(p->module, range ? SYMBOL_REGISTERS : SYMBOL_REGISTER, p->scope, name, line);
