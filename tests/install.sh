@@ -19,6 +19,12 @@ run "$compiler" -std=c11 -Wall -Wextra -Wpedantic -Werror add.c -o "$scratch/by-
   "${flags[@]}"
 "$scratch/by-pkg-config"
 
+# The launch half alone, by its own name.
+read -ra flags <<<"$(PKG_CONFIG_PATH=$pkgconfig pkg-config --cflags --libs tkcrt)"
+sed 's|"runtime/tkc.h"|<tkc.h>|' ../launch_half.c >"$scratch/launch.c"
+run "$compiler" -std=c11 -Wall -Wextra -Wpedantic -Werror "$scratch/launch.c" \
+  -o "$scratch/launch" "${flags[@]}"
+
 run cmake -S . -B "$scratch/build" -G Ninja -DCMAKE_C_COMPILER="$compiler" \
   -DCMAKE_PREFIX_PATH="$scratch/usr"
 run cmake --build "$scratch/build"
