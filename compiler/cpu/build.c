@@ -171,6 +171,14 @@ LLVMBasicBlockRef new_block(Emitter *e, const char *name) {
     return LLVMAppendBasicBlockInContext(e->context, e->function, name);
 }
 
+/* The same number, but nobody can tell: LLVM's strength reduction takes most of the time of code
+ * generation to find other ways to count, and finds none that is better. */
+static Reg opaque(Emitter *e, Reg x) {
+    RegType type = LLVMTypeOf(x), function = LLVMFunctionType(type, &type, 1, 0);
+    Reg nothing = LLVMGetInlineAsm(function, "", 0, "=r,0", 4, 0, 0, LLVMInlineAsmDialectATT, 0);
+    return LLVMBuildCall2(e->b, function, nothing, &x, 1, "");
+}
+
 void loop_open(Emitter *e, Loop *loop, Reg count, uint64_t step, uint32_t carried,
                const Reg *initial) {
     assert(carried <= MAX_CARRIED);
@@ -197,6 +205,7 @@ void loop_open(Emitter *e, Loop *loop, Reg count, uint64_t step, uint32_t carrie
 void loop_close(Emitter *e, Loop *loop) {
     if (!loop->once) {
         Reg next = LLVMBuildNUWAdd(e->b, loop->index, const_i64(e, (int64_t)loop->step), "");
+        next = opaque(e, next);
         Reg more = LLVMBuildICmp(e->b, LLVMIntULT, next, loop->count, "");
         LLVMBasicBlockRef from = LLVMGetInsertBlock(e->b), end = new_block(e, "done");
         LLVMBuildCondBr(e->b, more, loop->body, end);

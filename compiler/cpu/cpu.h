@@ -67,8 +67,8 @@ typedef enum CpuForm { CPU_LLVM, CPU_ASM, CPU_OBJECT } CpuForm;
  * Code lives until cpu_free. Any thread may call these. */
 bool cpu_compile(Module *module, const CpuOptions *options, CpuCode *code, Text *error);
 void cpu_free(CpuCode *code);
-/* The same as text or bytes. The function is called like the kernel, and beside it there is
- * `uint64_t NAME_scratch`, the bytes of scratch it needs. */
+/* The same as text or bytes. The function is called tkc_NAME (a CpuEntry), and beside it there is
+ * `const uint64_t tkc_NAME_scratch`, the bytes of scratch it needs. */
 bool cpu_emit(Module *module, const CpuOptions *options, CpuForm form, Text *out, Text *error);
 /* This machine's processor and vector width in bits, for listings. */
 const char *cpu_host_name(Arena *arena, uint32_t *vector_bits);

@@ -54,7 +54,6 @@ static bool machine_open(Machine *m, const CpuOptions *o, Text *error) {
     *m = (Machine){0};
     LLVMInitializeNativeTarget();
     LLVMInitializeNativeAsmPrinter();
-    LLVMInitializeNativeAsmParser();
     m->triple = LLVMGetDefaultTargetTriple();
     const char *wanted = o && o->processor ? o->processor : "native";
     m->native = !strcmp(wanted, "native");
@@ -105,10 +104,14 @@ static void add_attribute(Emitter *e, Reg function, uint32_t index, const char *
     LLVMAddAttributeAtIndex(function, index, LLVMCreateEnumAttribute(e->context, id, 0));
 }
 
+static const char *symbol_of(Emitter *e) {
+    return arena_printf(e->arena, "tkc_%s", e->module->kernel->name);
+}
+
 static void open_function(Emitter *e) {
     RegType types[4] = {e->pointer, e->pointer, e->pointer, e->pointer};
     RegType type = LLVMFunctionType(e->i32, types, 4, 0);
-    e->function = LLVMAddFunction(e->llvm, e->module->kernel->name, type);
+    e->function = LLVMAddFunction(e->llvm, symbol_of(e), type);
     e->launch = LLVMGetParam(e->function, 0);
     e->scratch = LLVMGetParam(e->function, 1);
     e->program = LLVMGetParam(e->function, 2);
@@ -145,8 +148,7 @@ static void emitter_close(Emitter *e) {
 }
 
 static void add_scratch_size(Emitter *e) {
-    char name[512];
-    snprintf(name, sizeof name, "%s_scratch", e->module->kernel->name);
+    const char *name = arena_printf(e->arena, "%s_scratch", symbol_of(e));
     Reg global = LLVMAddGlobal(e->llvm, e->i64, name);
     LLVMSetInitializer(global, const_i64(e, (int64_t)e->scratch_size));
     LLVMSetGlobalConstant(global, 1);
@@ -265,7 +267,7 @@ static bool compile_guarded(Compilation *c, Module *module, CpuCode *code, Text 
         return say(error, "LLVM", message);
     const double emitted = now_ms();
     code->scratch_size = e->scratch_size;
-    const bool linked = link_object(code, object, e->module->kernel->name, error);
+    const bool linked = link_object(code, object, symbol_of(e), error);
     code->plan_ms = built - start;
     code->optimise_ms = optimised - built;
     code->code_ms = emitted - optimised;

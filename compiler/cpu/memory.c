@@ -10,6 +10,7 @@
 #include "compiler/cpu/emit.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 /* ---- one access of a nest
  * --------------------------------------------------------------------------- */
@@ -72,11 +73,75 @@ static Reg move_vector(Access *a, uint32_t width) {
     return width > 1 ? call : LLVMBuildExtractElement(e->b, call, const_i64(e, 0), "");
 }
 
+/* Elements that the machine cannot gather: a function with a loop over the lanes, so that the many
+ * places that may need it stay short. */
+static Reg lanes_function(Access *a, RegType addresses, RegType mask, RegType vector) {
+    Emitter *e = a->e;
+    char name[48];
+    snprintf(name, sizeof name, "tkc.%s.%u.%u", a->value ? "scatter" : "gather", a->size, a->width);
+    Reg function = LLVMGetNamedFunction(e->llvm, name);
+    if (function) return function;
+    RegType types[3] = {addresses, mask, vector};
+    RegType nothing = LLVMVoidTypeInContext(e->context);
+    const LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
+    const Reg before = LLVMGetBasicBlockTerminator(here), caller = e->function;
+    function = LLVMAddFunction(e->llvm, name, LLVMFunctionType(a->value ? nothing : vector, types, 3, 0));
+    LLVMSetLinkage(function, LLVMInternalLinkage);
+    const unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
+                            LLVMCreateEnumAttribute(e->context, id, 0));
+    e->function = function;
+    LLVMPositionBuilderAtEnd(e->b, new_block(e, "entry"));
+    Reg flags = LLVMBuildZExt(e->b, LLVMGetParam(function, 1), lanes_type(e->i8, a->width), "");
+    Reg from = LLVMBuildAlloca(e->b, addresses, ""), on = LLVMBuildAlloca(e->b, LLVMTypeOf(flags), "");
+    Reg data = LLVMBuildAlloca(e->b, vector, "");
+    LLVMBuildStore(e->b, LLVMGetParam(function, 0), from);
+    LLVMBuildStore(e->b, flags, on);
+    LLVMBuildStore(e->b, LLVMGetParam(function, 2), data);
+    Loop loop;
+    loop_open(e, &loop, const_i64(e, a->width), 1, 0, NULL);
+    Reg active = load_reg(e, e->i8, byte_offset(e, on, loop.index), 1);
+    Branch branch;
+    branch_open(e, &branch, LLVMBuildICmp(e->b, LLVMIntNE, active, LLVMConstInt(e->i8, 0, 0), ""));
+    Reg far = LLVMBuildMul(e->b, loop.index, const_i64(e, a->size), "");
+    Reg at = LLVMBuildMul(e->b, loop.index, const_i64(e, 8), "");
+    Reg address = as_pointer(e, load_reg(e, e->i64, byte_offset(e, from, at), 8));
+    Reg place = byte_offset(e, data, far);
+    store_reg(e, load_reg(e, a->type, a->value ? place : address, a->size),
+              a->value ? address : place, a->size);
+    branch_close(e, &branch);
+    loop_close(e, &loop);
+    if (a->value)
+        LLVMBuildRetVoid(e->b);
+    else
+        LLVMBuildRet(e->b, LLVMBuildLoad2(e->b, vector, data, ""));
+    e->function = caller;
+    if (before)
+        LLVMPositionBuilderBefore(e->b, before);
+    else
+        LLVMPositionBuilderAtEnd(e->b, here);
+    return function;
+}
+
+static Reg move_lane_by_lane(Access *a, Reg addresses) {
+    Emitter *e = a->e;
+    RegType vector = LLVMVectorType(a->type, a->width);
+    Reg mask = lanes_of_mask(a, a->width);
+    Reg function = lanes_function(a, LLVMTypeOf(addresses), LLVMTypeOf(mask), vector);
+    Reg last = a->value ? a->value : a->other ? a->other : LLVMConstNull(vector);
+    Reg operands[3] = {addresses, mask, last};
+    return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(function), function, operands, 3, "");
+}
+
 static Reg move_scattered(Access *a, Reg addresses) {
     Emitter *e = a->e;
     const uint32_t width = a->width;
     RegType vector = LLVMVectorType(a->type, width);
     RegType types[2] = {vector, LLVMVectorType(e->pointer, width)};
+    if (!e->avx512 || a->size < 4) {
+        Reg x = move_lane_by_lane(a, addresses);
+        return a->value ? NULL : x;
+    }
     Reg pointers = as_pointer(e, addresses), mask = lanes_of_mask(a, width);
     if (a->value) {
         Reg operands[3] = {a->value, pointers, mask};
