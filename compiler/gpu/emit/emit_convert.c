@@ -17,10 +17,12 @@ static void shuffle_convert(Emitter *e, const Type *from, const Type *to, const 
     const uint32_t from_bits = from->layout->bits[PLACE_REGISTER];
     const uint32_t register_mask = (1u << from_bits) - 1;
     uint32_t lane_to_lane[LANE_BITS], lane_to_register[LANE_BITS], span[32] = {0}, spans = 1;
+    bool moves = false; /* else lanes only choose among their own registers */
     for (uint32_t k = 0; k < LANE_BITS; k++) {
         uint32_t image = map->columns[to_bits + k];
         lane_to_register[k] = image & register_mask;
         lane_to_lane[k] = image >> from_bits & 31;
+        moves |= lane_to_lane[k] != 1u << k;
         bool known = false;
         for (uint32_t i = 0; i < spans; i++) known |= span[i] == lane_to_register[k];
         if (!known) {
@@ -28,6 +30,7 @@ static void shuffle_convert(Emitter *e, const Type *from, const Type *to, const 
             spans *= 2;
         }
     }
+    for (uint32_t k = 0; k < to_bits; k++) moves |= map->columns[k] >> from_bits != 0;
     LLVMBasicBlockRef here = emit_at_entry(e);
     Index source = emit_linear(e, e->lane, LANE_BITS, lane_to_lane);
     Index wanted = emit_linear(e, e->lane, LANE_BITS, lane_to_register);
@@ -36,7 +39,8 @@ static void shuffle_convert(Emitter *e, const Type *from, const Type *to, const 
         uint32_t image = bit_map_apply(map, r), base = image & register_mask;
         Scalar lane = index_xor(e, source, image >> from_bits & 31);
         for (uint32_t i = 0; i < spans; i++) {
-            Scalar got = emit_shuffle(e, "idx", type_element(from), old[base ^ span[i]], lane);
+            Scalar got = old[base ^ span[i]];
+            if (moves) got = emit_shuffle(e, "idx", type_element(from), got, lane);
             if (i == 0) {
                 new[r] = got;
                 continue;
