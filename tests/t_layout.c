@@ -216,6 +216,11 @@ static void check_conversion(const Layout *from, const Layout *to) {
         if (kind <= CONVERT_LANES) ck_assert_uint_eq(f_warp, warp);
         if (kind <= CONVERT_REGISTERS) ck_assert_uint_eq(f_lane, lane);
         if (kind == CONVERT_NOTHING) ck_assert_uint_eq(f_reg, reg);
+        uint32_t one_warp = bit_map_apply(&map, x & ((1u << (tr + tl)) - 1));
+        uint32_t one_thread = bit_map_apply(&map, reg), thread_mask = (1u << (fr + fl)) - 1;
+        if (kind <= CONVERT_LANES) ck_assert_uint_eq(y & thread_mask, one_warp & thread_mask);
+        if (kind <= CONVERT_REGISTERS)
+            ck_assert_uint_eq(f_reg, one_thread & ((1u << fr) - 1));
     }
 }
 
@@ -245,6 +250,13 @@ START_TEST(conversions_take_the_cheapest_way) {
     layout_push(&exchanged, PLACE_REGISTER, 2);
     layout_push(&exchanged, PLACE_REGISTER, 1);
     ck_assert_int_eq(layout_conversion(&two, &exchanged, NULL), CONVERT_REGISTERS);
+    /* the same thread has it, but in which register depends on the lane */
+    const char *text = "5 r[1] l[0,0,0,2,4] w[8,16]", *other = "5 l[0,0,1,2,4] w[8,16]";
+    Layout paired, single;
+    ck_assert(layout_read(&text, &paired) && layout_read(&other, &single));
+    ck_assert_int_eq(layout_conversion(&paired, &single, NULL), CONVERT_LANES);
+    check_conversion(&paired, &single);
+    check_conversion(&single, &paired);
     /* a slice that all lanes hold: the lane itself is preferred to lane 0 */
     Layout slice = {.out_bits = 1};
     layout_push(&slice, PLACE_REGISTER, 1);

@@ -431,6 +431,11 @@ ConversionKind layout_conversion(const Layout *from, const Layout *to, BitMap *o
         uint32_t lane_mask = (1u << lanes) - 1;
         lane_stays = lane_stays && (thread & lane_mask) == (wanted & lane_mask);
         warp_stays = warp_stays && thread >> lanes == wanted >> lanes;
+        /* which register (or lane) it is may depend on the lane, and then lanes choose; it may not
+         * depend on the warp */
+        bool own_register = k < tr || !(map.columns[k] & ((1u << fr) - 1));
+        lane_stays = lane_stays && own_register;
+        if (k >= tr + lanes) warp_stays = warp_stays && own_register && !(thread & lane_mask);
     }
     if (!warp_stays) return CONVERT_SHARED;
     if (!lane_stays) return CONVERT_LANES;

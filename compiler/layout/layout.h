@@ -136,8 +136,8 @@ bool layout_read(const char **text, Layout *l);
 
 typedef enum ConversionKind {
     CONVERT_NOTHING,   /* the same element in the same place */
-    CONVERT_REGISTERS, /* within each thread */
-    CONVERT_LANES,     /* within each warp: shuffles */
+    CONVERT_REGISTERS, /* within each thread, all threads alike: a renaming */
+    CONVERT_LANES,     /* within each warp, all warps alike: shuffles; lanes choose the register */
     CONVERT_SHARED     /* through shared memory */
 } ConversionKind;
 
