@@ -208,7 +208,11 @@ static Val float_binary(Lower *l, Operator op, double a, double b, Span span) {
     }
 }
 
-static Val tuple_concat(Lower *l, Val a, Val b) {
+enum { MAX_ITEMS = 65536, MAX_STRING = 1 << 20 };
+
+static Val tuple_concat(Lower *l, Val a, Val b, Span span) {
+    if ((uint64_t)a.count + b.count > MAX_ITEMS)
+        return fail(l, span, "this tuple has more than %d items", MAX_ITEMS);
     Val *items = arena_array(l->arena, Val, a.count + b.count);
     if (a.count) memcpy(items, a.items, a.count * sizeof *items);
     if (b.count) memcpy(items + a.count, b.items, b.count * sizeof *items);
@@ -217,10 +221,13 @@ static Val tuple_concat(Lower *l, Val a, Val b) {
 
 static Val tuple_repeat(Lower *l, Val t, Wide times, Span span) {
     if (times < 0) times = 0;
-    if (times * t.count > 65536) return fail(l, span, "this tuple has more than 65536 items");
-    Val r = val_tuple(NULL, 0);
-    for (Wide i = 0; i < times; i++) r = tuple_concat(l, r, t);
-    return r;
+    if (times > MAX_ITEMS || times * t.count > MAX_ITEMS)
+        return fail(l, span, "this tuple has more than %d items", MAX_ITEMS);
+    uint32_t n = (uint32_t)times;
+    Val *items = arena_array(l->arena, Val, n * t.count + 1);
+    for (uint32_t i = 0; i < n && t.count; i++)
+        memcpy(items + i * t.count, t.items, t.count * sizeof *items);
+    return val_tuple(items, n * t.count);
 }
 
 Val konst_binary(Lower *l, Operator op, Val a, Val b, Span span) {
@@ -233,13 +240,15 @@ Val konst_binary(Lower *l, Operator op, Val a, Val b, Span span) {
         return r;
     }
     if (op == OPERATOR_ADD && a.kind == VAL_STRING && b.kind == VAL_STRING) {
+        if ((size_t)a.count + b.count > MAX_STRING)
+            return fail(l, span, "this string has more than 1 MiB");
         char *s = arena_alloc(l->arena, (size_t)a.count + b.count + 1);
         memcpy(s, a.string, a.count);
         memcpy(s + a.count, b.string, b.count);
         return val_string(s, (size_t)a.count + b.count);
     }
     if (op == OPERATOR_ADD && a.kind == VAL_TUPLE && b.kind == VAL_TUPLE)
-        return tuple_concat(l, a, b);
+        return tuple_concat(l, a, b, span);
     if (op == OPERATOR_MUL && a.kind == VAL_TUPLE && val_is_integer(b))
         return tuple_repeat(l, a, b.integer, span);
     if (op == OPERATOR_MUL && b.kind == VAL_TUPLE && val_is_integer(a))
