@@ -25,7 +25,28 @@ static const struct {
               {"float", DT_f32},         {"double", DT_f64}, {"float8_e4m3fn", DT_f8e4m3},
               {"float8_e5m2", DT_f8e5m2}};
 
+/* Kernels that PyTorch's compiler wrote call these helpers; std.tk has them as _inductor_*. */
+static bool inductor_attribute(Lower *l, const char *name, Val *value) {
+    Val tl = {.kind = VAL_MODULE, .string = "triton.language"};
+    if (strcmp(name, "libdevice") == 0 || strcmp(name, "math") == 0) {
+        *value = (Val){.kind = VAL_MODULE, .string = "triton.language.math"};
+        return true;
+    }
+    static const char *const known[] = {
+        "maximum",         "minimum",          "max2", "min2", "any", "welford", "welford_reduce",
+        "welford_combine", "promote_to_tensor"};
+    for (uint32_t i = 0; i < ARRAY_LENGTH(known); i++) {
+        if (strcmp(known[i], name) != 0) continue;
+        const char *ours = arena_printf(l->arena, "_inductor_%s", name);
+        *value = module_attribute(l, tl, ours, (Span){0});
+        return true;
+    }
+    return false;
+}
+
 bool host_module_attribute(Lower *l, const char *module, const char *name, Val *value) {
+    if (is_module(module, "torch._inductor.runtime.triton_helpers"))
+        return inductor_attribute(l, name, value);
     bool is_math = is_module(module, "math");
     bool is_torch = is_module(module, "torch"), is_numpy = is_module(module, "numpy");
     if (!is_math && !is_torch && !is_numpy) return false;
