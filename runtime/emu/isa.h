@@ -216,10 +216,10 @@ enum {
     SPECIAL(ntid_x, "%ntid.x", 32)                                                                 \
     SPECIAL(ntid_y, "%ntid.y", 32)                                                                 \
     SPECIAL(ntid_z, "%ntid.z", 32)                                                                 \
-    SPECIAL(ctaid_x, "%ctaid.x", 32) SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(                     \
-        ctaid_z, "%ctaid.z", 32) SPECIAL(nctaid_x, "%nctaid.x",                                    \
-                                         32) SPECIAL(nctaid_y, "%nctaid.y",                        \
-                                                     32) SPECIAL(nctaid_z, "%nctaid.z", 32)        \
+    SPECIAL(ctaid_x, "%ctaid.x", 32)                                                               \
+    SPECIAL(ctaid_y, "%ctaid.y", 32) SPECIAL(ctaid_z, "%ctaid.z", 32) SPECIAL(                     \
+        nctaid_x, "%nctaid.x", 32) SPECIAL(nctaid_y, "%nctaid.y", 32) SPECIAL(nctaid_z,            \
+                                                                              "%nctaid.z", 32)     \
         SPECIAL(laneid, "%laneid", 32) SPECIAL(warpid, "%warpid", 32) SPECIAL(                     \
             nwarpid, "%nwarpid", 32) SPECIAL(smid, "%smid", 32) SPECIAL(nsmid, "%nsmid", 32)       \
             SPECIAL(gridid, "%gridid", 64) SPECIAL(lanemask_eq, "%lanemask_eq", 32) SPECIAL(       \
@@ -227,22 +227,22 @@ enum {
                 SPECIAL(lanemask_ge, "%lanemask_ge", 32) SPECIAL(lanemask_gt, "%lanemask_gt", 32)  \
                     SPECIAL(clusterid_x, "%clusterid.x", 32) SPECIAL(                              \
                         clusterid_y, "%clusterid.y", 32) SPECIAL(clusterid_z, "%clusterid.z", 32)  \
-                        SPECIAL(nclusterid_x, "%nclusterid.x", 32) SPECIAL(                        \
-                            nclusterid_y, "%nclusterid.y", 32) SPECIAL(nclusterid_z,               \
-                                                                       "%nclusterid.z", 32)        \
-                            SPECIAL(cluster_ctaid_x, "%cluster_ctaid.x", 32) SPECIAL(              \
-                                cluster_ctaid_y, "%cluster_ctaid.y",                               \
-                                32) SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32)               \
-                                SPECIAL(cluster_nctaid_x, "%cluster_nctaid.x", 32) SPECIAL(        \
-                                    cluster_nctaid_y, "%cluster_nctaid.y",                         \
-                                    32) SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z", 32)         \
-                                    SPECIAL(cluster_ctarank, "%cluster_ctarank",                   \
-                                            32) SPECIAL(cluster_nctarank, "%cluster_nctarank", 32) \
-                                        SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)       \
-                                            SPECIAL(total_smem_size, "%total_smem_size",           \
-                                                    32) SPECIAL(clock, "%clock", 32)               \
-                                                SPECIAL(clock_hi, "%clock_hi", 32)                 \
-                                                    SPECIAL(clock64, "%clock64", 64)               \
+                        SPECIAL(nclusterid_x, "%nclusterid.x", 32) SPECIAL(nclusterid_y,           \
+                                                                           "%nclusterid.y", 32)    \
+                            SPECIAL(nclusterid_z, "%nclusterid.z", 32) SPECIAL(                    \
+                                cluster_ctaid_x, "%cluster_ctaid.x",                               \
+                                32) SPECIAL(cluster_ctaid_y, "%cluster_ctaid.y", 32)               \
+                                SPECIAL(cluster_ctaid_z, "%cluster_ctaid.z", 32) SPECIAL(          \
+                                    cluster_nctaid_x, "%cluster_nctaid.x",                         \
+                                    32) SPECIAL(cluster_nctaid_y, "%cluster_nctaid.y", 32)         \
+                                    SPECIAL(cluster_nctaid_z, "%cluster_nctaid.z",                 \
+                                            32) SPECIAL(cluster_ctarank, "%cluster_ctarank", 32)   \
+                                        SPECIAL(cluster_nctarank, "%cluster_nctarank", 32)         \
+                                            SPECIAL(dynamic_smem_size, "%dynamic_smem_size", 32)   \
+                                                SPECIAL(total_smem_size, "%total_smem_size",       \
+                                                        32) SPECIAL(clock, "%clock", 32)           \
+                                                    SPECIAL(clock_hi, "%clock_hi",                 \
+                                                            32) SPECIAL(clock64, "%clock64", 64)   \
                                                         SPECIAL(globaltimer, "%globaltimer", 64)   \
                                                             SPECIAL(globaltimer_lo,                \
                                                                     "%globaltimer_lo", 32)         \

@@ -248,6 +248,10 @@ static bool stuck(Cluster *cluster) {
 
 typedef enum Turn { TURN_OVER, TURN_DONE, TURN_FAULT } Turn;
 
+static bool stopped(const Machine *m) {
+    return __atomic_load_n(&m->stop, __ATOMIC_RELAXED);
+}
+
 /* Runs warps until all have exited, or the slice is used up. */
 static Turn cluster_run(Cluster *cluster, uint64_t slice) {
     Machine *m = cluster->machine;
@@ -257,7 +261,7 @@ static Turn cluster_run(Cluster *cluster, uint64_t slice) {
     }
     uint64_t until = cluster->executed + slice;
     while (cluster->live_warps) {
-        if (m->stop) return TURN_FAULT;
+        if (stopped(m)) return TURN_FAULT;
         if (m->launch->cancel && *m->launch->cancel) {
             cluster_fault(cluster, EMU_CANCELLED, "the caller asked to stop");
             return TURN_FAULT;
@@ -308,7 +312,7 @@ static void out_of_memory(Machine *m) {
         m->fault = (EmuFault){.kind = EMU_MEMORY, .warp = -1, .lane = -1};
         snprintf(m->fault.message, sizeof m->fault.message, "out of host memory");
     }
-    m->stop = true;
+    __atomic_store_n(&m->stop, true, __ATOMIC_RELAXED);
     pthread_mutex_unlock(m->lock);
 }
 
@@ -319,7 +323,7 @@ static void *work(void *context) {
     uint32_t count = 0, turn = 0;
     Slab *slabs = NULL;
     bool more = true;
-    while (!m->stop && (more || count)) {
+    while (!stopped(m) && (more || count)) {
         bool fresh = count == 0 || (turn == 0 && count < RESIDENT && more);
         if (fresh && more) {
             uint64_t number = __atomic_fetch_add(&m->next_cluster, 1, __ATOMIC_RELAXED);
@@ -444,7 +448,7 @@ static bool run_once(Machine *m, Arena *arena, ThreadCounts *counts, uint32_t th
     Worker *workers = arena_array(arena, Worker, threads);
     m->lock = &lock;
     m->next_cluster = 0;
-    m->stop = false;
+    __atomic_store_n(&m->stop, false, __ATOMIC_RELAXED);
     m->fault = (EmuFault){0};
     uint32_t started = 1;
     for (uint32_t t = 0; t < threads; t++)

@@ -246,7 +246,7 @@ struct Machine { /* one launch; read-only while it runs, but for the marked part
     uint8_t *parameters;
     /* shared between host threads: */
     uint64_t next_cluster;
-    volatile bool stop;
+    bool stop;
     void *lock; /* for printing and faults */
     EmuFault fault;
     uint64_t fault_order;

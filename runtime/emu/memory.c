@@ -217,10 +217,32 @@ static void count_traffic(Warp *w, const Inst *in, const uint64_t address[LANES]
         count_shared(w, in, address, size, store);
 }
 
+static inline void host_fence(void) {
+#ifndef __SANITIZE_THREAD__ /* which does not know fences */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* Accesses with an order are how CTAs on different host threads talk: one load or store each. */
+static inline void copy_ordered(uint8_t *to, const uint8_t *from, uint32_t bytes, bool to_memory) {
+    const void *source = from;
+    void *target = to;
+    if (bytes == 4 && to_memory)
+        __atomic_store_n((uint32_t *)target, *(const uint32_t *)source, __ATOMIC_RELAXED);
+    else if (bytes == 4)
+        *(uint32_t *)target = __atomic_load_n((const uint32_t *)source, __ATOMIC_RELAXED);
+    else if (bytes == 8 && to_memory)
+        __atomic_store_n((uint64_t *)target, *(const uint64_t *)source, __ATOMIC_RELAXED);
+    else if (bytes == 8)
+        *(uint64_t *)target = __atomic_load_n((const uint64_t *)source, __ATOMIC_RELAXED);
+    else
+        memcpy(to, from, bytes);
+}
+
 static void order(Warp *w, const Inst *in, const uint64_t address[LANES], bool store) {
     Word semantics = (Word)in->form->word[CATEGORY_SEMANTICS];
     if (!semantics || semantics == WORD_weak) return;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    host_fence();
     if (!checks_races(w) || semantics == WORD_mmio) return;
     FOR_LANES(w->active, l) {
         uint64_t at = address[l];
@@ -254,6 +276,12 @@ static Step load(Warp *w, const Inst *in) {
         return STEP_FAULT;
     if (w->machine->counters) count_traffic(w, in, address, size, false);
     bool sign = ptx_types[type].kind == TYPE_SIGNED;
+    if (f->word[CATEGORY_SEMANTICS] && bytes >= 4) {
+        for (uint32_t v = 0; v < count; v++) FOR_LANES(w->active, l)
+        copy_ordered(lanes_out(w, in->refs[v]) + bytes * (uint32_t)l, at[l] + bytes * v, bytes,
+                     false);
+        return STEP_YIELD;
+    }
     switch (bytes) {
     case 1:
         if (sign) {
@@ -293,8 +321,14 @@ static Step store(Warp *w, const Inst *in) {
     if (!lanes_at(w, in, (PtxSpace)in->addresses->space, address, size, ACCESS_WRITE, at))
         return STEP_FAULT;
     if (w->machine->counters) count_traffic(w, in, address, size, true);
+    bool ordered = f->word[CATEGORY_SEMANTICS] && bytes >= 4;
     for (uint32_t v = 0; v < count; v++) {
         const uint8_t *from = lanes_of(w, in->refs[v]);
+        if (ordered) {
+            FOR_LANES(w->active, l)
+            copy_ordered(at[l] + bytes * v, from + bytes * (uint32_t)l, bytes, true);
+            continue;
+        }
         switch (bytes) {
         case 4: FOR_LANES(w->active, l) memcpy(at[l] + 4 * v, from + 4 * l, 4); break;
         case 8: FOR_LANES(w->active, l) memcpy(at[l] + 8 * v, from + 8 * l, 8); break;
@@ -316,7 +350,7 @@ Run select_memory(const Form *form) {
 /* ---- fences ---------------------------------------------------------------------------------- */
 
 static Step fence(Warp *w, const Inst *in) {
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    host_fence();
     if (checks_races(w) && (in->form->op == OP_fence_async || in->form->op == OP_fence_init))
         proxy_fence(w);
     return STEP_NEXT;

@@ -20,7 +20,7 @@ static void keep(Machine *machine, const EmuFault *fault, uint64_t order) {
         machine->fault = *fault;
         machine->fault_order = order;
     }
-    machine->stop = true;
+    __atomic_store_n(&machine->stop, true, __ATOMIC_RELAXED);
     pthread_mutex_unlock(machine->lock);
 }
 
