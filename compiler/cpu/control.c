@@ -141,16 +141,28 @@ static void end_region(Emitter *e, const Region *region) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < e->held.length; i++) {
         const Value *v = e->held.data[i];
-        if (v->op && v->op->parent == region)
+        const ValueInfo *info = info_of(e, v);
+        if ((v->op && v->op->parent == region) || (info->visits && info->visited == region))
             slot_free(e, info_of(e, v)->slot, slot_bytes(v->type));
         else
             e->held.data[kept++] = v;
     }
     e->held.length = kept;
     kept = 0;
+    for (uint32_t i = 0; i < e->visits.length; i++) {
+        const Value *v = e->visits.data[i];
+        ValueInfo *info = info_of(e, v);
+        if (info->visited == region)
+            info->visits = info->ready = info->has_slot = info->stored = false;
+        else
+            e->visits.data[kept++] = v;
+    }
+    e->visits.length = kept;
+    kept = 0;
     for (uint32_t i = 0; i < e->loads.length; i++)
         if (e->loads.data[i]->op->parent != region) e->loads.data[kept++] = e->loads.data[i];
     e->loads.length = kept;
+    e->region = region->parent->parent;
 }
 
 static void share_slot(Emitter *e, const Value *with, const Value *value) {
@@ -451,10 +463,16 @@ static void code_op(Emitter *e, const Op *op) {
 }
 
 void code_ops(Emitter *e, const Region *region) {
+    const Region *outer = e->region;
+    e->region = region;
     for (const Op *op = region->first; op != region->last; op = op->next) {
         code_op(e, op);
         release(e, op);
+        e->region = region;
     }
+    if (!outer || region->parent->code == OP_reduce || region->parent->code == OP_scan ||
+        region->parent->code == OP_map)
+        e->region = outer;
 }
 
 static Reg argument_reg(Emitter *e, const Type *type, Reg bits) {

@@ -53,13 +53,15 @@ typedef struct ValueInfo {
     bool stored; /* has, or will have, a slot */
     bool ready;  /* the slot is written */
     bool has_slot;
-    bool has_load;      /* computing it reads memory of the caller */
-    uint32_t cost;      /* of computing an element anew */
-    uint64_t slot;      /* offset in scratch */
-    const Op *end;      /* after this op of its region nobody needs it */
-    const void *anchor; /* planning: the one place it is needed, or &many_anchors */
-    uint32_t mark;      /* walks */
-    Memo *memo;         /* of the nest being emitted */
+    bool visits;           /* in Emitter.visits */
+    const Region *visited; /* and for which region */
+    bool has_load;         /* computing it reads memory of the caller */
+    uint32_t cost;         /* of computing an element anew */
+    uint64_t slot;         /* offset in scratch */
+    const Op *end;         /* after this op of its region nobody needs it */
+    const void *anchor;    /* planning: the one place it is needed, or &many_anchors */
+    uint32_t mark;         /* walks */
+    Memo *memo;            /* of the nest being emitted */
 } ValueInfo;
 
 typedef struct FreeSlot {
@@ -88,9 +90,11 @@ typedef struct Emitter {
     uint32_t walk; /* the latest mark */
     uint64_t scratch_size;
     FreeSlot *free_slots;
-    VEC(const Value *) held;  /* stored values with a slot, to be given back */
-    VEC(const Value *) loads; /* lazy loads that were passed */
-    VEC(struct Pack *) packs; /* dot.c: operands packed before a loop */
+    VEC(const Value *) held;   /* stored values with a slot, to be given back */
+    VEC(const Value *) loads;  /* lazy loads that were passed */
+    const Region *region;      /* whose ops are being emitted */
+    VEC(const Value *) visits; /* values of outer regions that got a slot in this one: see force */
+    VEC(struct Pack *) packs;  /* dot.c: operands packed before a loop */
     bool failed;
 } Emitter;
 
@@ -204,7 +208,8 @@ static inline Reg eval_here(Nest *nest, const Value *value) {
 bool eval_affine(Nest *nest, const Value *value, const Place *place, Reg *base, Reg *step);
 /* Before a nest over `space` evaluates the value at its own place (here) or others. */
 void prepare(Emitter *e, const Value *value, const Type *space, bool here);
-/* Gets the value into its slot, unless it is there. */
+/* Gets the value into its slot, unless it is there. What was made in an outer region is there only
+ * until the end of the present one, which may not run, or run again. */
 void force(Emitter *e, const Value *value);
 /* Writes values of one shape to slots in one nest. */
 void materialise(Emitter *e, uint32_t count, const Value *const *values, const uint64_t *slots);

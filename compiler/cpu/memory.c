@@ -85,7 +85,8 @@ static Reg lanes_function(Access *a, RegType addresses, RegType mask, RegType ve
     RegType nothing = LLVMVoidTypeInContext(e->context);
     const LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
     const Reg before = LLVMGetBasicBlockTerminator(here), caller = e->function;
-    function = LLVMAddFunction(e->llvm, name, LLVMFunctionType(a->value ? nothing : vector, types, 3, 0));
+    function =
+        LLVMAddFunction(e->llvm, name, LLVMFunctionType(a->value ? nothing : vector, types, 3, 0));
     LLVMSetLinkage(function, LLVMInternalLinkage);
     const unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
@@ -93,7 +94,8 @@ static Reg lanes_function(Access *a, RegType addresses, RegType mask, RegType ve
     e->function = function;
     LLVMPositionBuilderAtEnd(e->b, new_block(e, "entry"));
     Reg flags = LLVMBuildZExt(e->b, LLVMGetParam(function, 1), lanes_type(e->i8, a->width), "");
-    Reg from = LLVMBuildAlloca(e->b, addresses, ""), on = LLVMBuildAlloca(e->b, LLVMTypeOf(flags), "");
+    Reg from = LLVMBuildAlloca(e->b, addresses, ""),
+        on = LLVMBuildAlloca(e->b, LLVMTypeOf(flags), "");
     Reg data = LLVMBuildAlloca(e->b, vector, "");
     LLVMBuildStore(e->b, LLVMGetParam(function, 0), from);
     LLVMBuildStore(e->b, flags, on);

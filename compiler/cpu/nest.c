@@ -597,6 +597,11 @@ void prepare(Emitter *e, const Value *value, const Type *space, bool here) {
 void force(Emitter *e, const Value *value) {
     ValueInfo *info = info_of(e, value);
     if (info->ready || !type_is_block(value->type)) return;
+    if (value->op && value->op->parent != e->region && !info->visits) {
+        info->visits = true;
+        info->visited = e->region;
+        vec_push(e->arena, &e->visits, value);
+    }
     info->stored = true;
     give_slot(e, value);
     const uint64_t slot = info->slot;
