@@ -24,8 +24,7 @@ static u32 u(float value) {
     return value != value ? 0x7fffffff : bits;
 }
 
-/* ---- integers ----------------------------------------------------------------------------------
- */
+/* ---- integers -------------------------------------------------------------------------------- */
 
 static u32 bit_field(u32 a, u32 at, u32 length) { /* signed, from the ISA's pseudo-code */
     u32 top = at + length - 1 < 31 ? at + length - 1 : 31, result = 0;
@@ -144,8 +143,7 @@ static u32 reference_int(Words v, u32 op) {
     }
 }
 
-/* ---- floats
- * -------------------------------------------------------------------------------------- */
+/* ---- floats ---------------------------------------------------------------------------------- */
 
 static float rounded(int mode, int op, float x, float y, float z) {
     volatile float a = x, b = y, c = z, r;
@@ -234,8 +232,7 @@ static float reference_float(Words v, u32 op) {
     }
 }
 
-/* ---- half and bfloat16, by search: the nearest of all values
- * ----------------------------------------- */
+/* ---- half and bfloat16, by search: the nearest of all values --------------------------------- */
 
 typedef struct Small { /* the finite values of a format in order, from which one is picked */
     int exponent, mantissa, special; /* special: the top exponent is not for numbers */
@@ -406,8 +403,7 @@ static u32 reference_fp8(Words v, u32 op) {
     }
 }
 
-/* ---- running
- * ---------------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 /* Corner cases first, in all combinations; then random ones. */
 static void fill(uint64_t *state, bool small) {

@@ -28,6 +28,7 @@ static const Bug bugs[] = {
     {"shared_overrun", 64, 0, false, EMU_OUT_OF_BOUNDS, "outside the CTA's"},
     {"shuffle_outsider", 32, 0, false, EMU_UNINITIALISED, "which does not take part"},
     {"async_overwritten", 32, 1, false, EMU_ASYNC, "still under way"},
+    {"lanes_disagree", 32, 0, false, EMU_RACE, "store different values"},
     {"assertion", 32, 0, true, EMU_TRAP, "trap"},
 };
 

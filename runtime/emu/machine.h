@@ -104,7 +104,8 @@ struct Warp {
     uint32_t bulk_ticket_of[LANES][BULK_HISTORY]; /* the last ticket of a group */
     Mask cluster_arrived;                         /* at the cluster barrier's present phase */
     Mask cluster_due;                             /* have arrived and not yet waited */
-    uint32_t last_buffer;                         /* index in machine->sorted that was hit last */
+    bool overlap;         /* lanes of one store may have met at an address */
+    uint32_t last_buffer; /* index in machine->sorted that was hit last */
     uint64_t switches;
 };
 

@@ -306,6 +306,22 @@ static Step load(Warp *w, const Inst *in) {
     return f->word[CATEGORY_SEMANTICS] ? STEP_YIELD : STEP_NEXT;
 }
 
+/* Lanes that store to one address must agree on what: else nobody can say which wins. */
+static Step same_values(Warp *w, const Inst *in, const uint64_t address[LANES], uint32_t count,
+                        uint32_t bytes, uint32_t slot) {
+    FOR_LANES(w->active, l) FOR_LANES(w->active, k) {
+        if (k <= l || address[k] != address[l]) continue;
+        for (uint32_t v = 0; v < count; v++) {
+            const uint8_t *from = lanes_of(w, in->refs[v]);
+            if (memcmp(from + slot * (uint32_t)l, from + slot * (uint32_t)k, bytes))
+                return fault(w, in, EMU_RACE, l, address[l],
+                             "lanes %d and %d store different values to shared address 0x%llx", l,
+                             k, (unsigned long long)address[l]);
+        }
+    }
+    return STEP_NEXT;
+}
+
 static Step store(Warp *w, const Inst *in) {
     const Form *f = in->form;
     PtxType type = (PtxType)f->type[0];
@@ -318,7 +334,10 @@ static Step store(Warp *w, const Inst *in) {
     if (in->addresses->space == SPACE_CONST || in->addresses->space == SPACE_PARAM)
         return fault(w, in, EMU_READ_ONLY, -1, address[first_lane(w->active)],
                      "stores to constant or parameter memory");
+    w->overlap = false;
     if (!lanes_at(w, in, (PtxSpace)in->addresses->space, address, size, ACCESS_WRITE, at))
+        return STEP_FAULT;
+    if (w->overlap && same_values(w, in, address, count, bytes, slot) == STEP_FAULT)
         return STEP_FAULT;
     if (w->machine->counters) count_traffic(w, in, address, size, true);
     bool ordered = f->word[CATEGORY_SEMANTICS] && bytes >= 4;

@@ -156,9 +156,10 @@ static void forget_reads(Cluster *cluster, Cell *cell) {
 static inline bool write_known(const Access *a, const Cell *cell, uint32_t address, bool i_write) {
     if (cell->writer == NO_AGENT) return true;
     if (a->atomic && cell->flags & CELL_ATOMIC) return true;
-    /* Two lanes of one warp that store by the same instruction: which one wins is not ours. */
+    /* Two lanes of one warp that store by the same instruction: store() compares the values. */
     bool same_instruction = i_write && cell->writer == a->agent && cell->write_time == a->time &&
                             cell->write_line == a->inst->line;
+    if (same_instruction && cell->write_lane != a->lane) a->warp->overlap = true;
     if (!same_instruction && !known(a, cell->writer, cell->write_time, cell->write_lane))
         return race(a, address, cell->writer, cell->write_lane, cell->write_line, true, i_write,
                     false);

@@ -103,3 +103,9 @@ TWINS(endless, (volatile u32 *out), (out)) {
     while (!OK && out[0] == 0) {}
     out[threadIdx.x] = 1;
 }
+TWINS(lanes_disagree, (u32 *out), (out)) {
+    __shared__ u32 s[8];
+    s[threadIdx.x % 8] = OK ? threadIdx.x % 8 : threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = s[threadIdx.x % 8];
+}
