@@ -178,9 +178,25 @@ static uint32_t largest_scratch(const Module *module, const Region *region) {
     return most;
 }
 
+/* Shared memory from before the loop that the loop reads. */
+static uint32_t held_bytes(const Loop *l) {
+    uint32_t sum = 0;
+    const Value *seen[16];
+    uint32_t count = 0;
+    for (const Op *op = l->body->first; op; op = op->next) {
+        if (op->code != OP_shared_load || op_operand(op, 0)->op->parent == l->body) continue;
+        bool known = false;
+        for (uint32_t i = 0; i < count; i++) known |= seen[i] == op_operand(op, 0);
+        if (known || count == ARRAY_LENGTH(seen)) continue;
+        seen[count++] = op_operand(op, 0);
+        sum += (gpu_scratch_bytes(l->module, op_operand(op, 0)->op) + 127) / 128 * 128;
+    }
+    return sum;
+}
+
 /* As many stages as wanted, and as shared memory holds beside what runs in the loop. */
 static bool choose_stages(Loop *l) {
-    uint32_t ring = 0, beside = largest_scratch(l->module, l->body);
+    uint32_t ring = 0, beside = largest_scratch(l->module, l->body) + held_bytes(l);
     for (uint32_t i = 0; i < l->copies.length; i++)
         ring += (gpu_scratch_bytes(l->module, l->copies.data[i].alloc) + 127) / 128 * 128;
     int64_t wanted = op_int(l->op, ATTR_num_stages, l->module->kernel->num_stages);

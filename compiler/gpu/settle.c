@@ -12,7 +12,8 @@
  *
  * Last, what goes through shared memory is read back as late as can be, and written right before:
  * the loads from global memory are then all under way before the first one is waited for, and blocks
- * that one op needs together share their barriers.
+ * that one op needs together share their barriers. An operand that stays the same in a loop full of
+ * dots is read back in each iteration: it would take registers that the sums need.
  */
 #include "compiler/gpu/gpu.h"
 
@@ -177,6 +178,52 @@ static void read_late(Region *region) {
     }
 }
 
+/* 32-bit registers that a thread holds the value in. */
+static uint32_t registers_of(const Value *v) {
+    if (!type_is_block(v->type)) return 1;
+    uint32_t bytes = type_element_size(v->type) << v->type->layout->bits[PLACE_REGISTER];
+    return (bytes + 3) / 4;
+}
+
+static uint32_t dot_registers(const Region *region) {
+    uint32_t sum = 0;
+    for (const Op *op = region->first; op; op = op->next) {
+        if (op->code == OP_dot) sum += registers_of(&op->results[0]);
+        for (uint32_t i = 0; i < op->region_count; i++) sum += dot_registers(op->regions[i]);
+    }
+    return sum;
+}
+
+/* Is the load worth its registers in all loops that use it? They are few enough, or it is not a
+ * dot in a loop that uses it. */
+static bool may_stay(const Op *load) {
+    enum { MOST_REGISTERS = 128 };
+    const Value *v = &load->results[0];
+    for (const Use *use = v->uses; use; use = use->next) {
+        const Op *user = use->user, *around = user->parent->parent;
+        if (user->code != OP_dot || user->parent == load->parent || around->code != OP_for)
+            return true;
+        if (registers_of(v) + dot_registers(user->parent) < MOST_REGISTERS) return true;
+    }
+    return v->uses == NULL;
+}
+
+static void read_again(Settle *s, Region *region) {
+    for (Op *op = region->first, *next; op; op = next) {
+        next = op->next;
+        for (uint32_t i = 0; i < op->region_count; i++) read_again(s, op->regions[i]);
+        if (op->code != OP_shared_load || may_stay(op)) continue;
+        while (op->results[0].uses) {
+            Use *use = op->results[0].uses;
+            Builder b = {s->module, use->user->parent, use->user, op->at};
+            ValueMap map = {0};
+            Op *copy = op_clone(&b, op, &map);
+            op_set_operand(use->user, use_index(use), &copy->results[0]);
+        }
+        op_remove(op);
+    }
+}
+
 static void write_late(Region *region) {
     for (Op *op = region->last, *previous; op; op = previous) {
         previous = op->previous;
@@ -208,5 +255,6 @@ bool pass_settle(Module *module) {
     } while (s.changed);
     read_late(module->kernel->body);
     write_late(module->kernel->body);
+    read_again(&s, module->kernel->body);
     return any;
 }
