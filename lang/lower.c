@@ -323,29 +323,48 @@ static bool read_tuple(Lower *l, const char *text, Span span, const char *name, 
     return true;
 }
 
+/* What types, signature or annotation say of a parameter; NULL: nothing. */
+static const char *type_text(Lower *l, const Node *p, uint32_t index) {
+    const LowerRequest *r = l->request;
+    uint32_t count;
+    for (uint32_t i = 0; i < r->type_count; i++)
+        if (strcmp(r->types[i].name, p->name) == 0) return r->types[i].text;
+    const char *item = signature_item(l, r->signature, index, &count);
+    if (item && *item) return item;
+    const char *annotation = annotated_type(p);
+    return annotation ? trimmed(l->arena, annotation, strlen(annotation)) : NULL;
+}
+
+static bool is_constant_text(const char *text) {
+    return *text != '*' && *text != '(' && strncmp(text, "tensordesc<", 11) != 0 &&
+           dtype_from_name(text, strcspn(text, ":")) == DT_NONE;
+}
+
+static const NamedText *named(const NamedText *list, uint32_t count, const char *name) {
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].name, name) == 0) return &list[i];
+    return NULL;
+}
+
+static bool constant_meaning(Lower *l, const Node *p, const NamedText *n, Meaning *m) {
+    m->found = m->is_constant = true;
+    m->constant = constant_text(l, n->text, arena_printf(l->arena, "the value of `%s`", p->name));
+    return m->constant.kind != VAL_ERROR;
+}
+
 static bool parameter_meaning(Lower *l, const Node *p, uint32_t index, const NamedText *tuned,
                               uint32_t tuned_count, Meaning *m) {
     const LowerRequest *r = l->request;
-    for (uint32_t i = 0; i < r->constant_count + tuned_count; i++) {
-        const NamedText *n =
-            i < r->constant_count ? &r->constants[i] : &tuned[i - r->constant_count];
-        if (strcmp(n->name, p->name) != 0) continue;
-        m->found = m->is_constant = true;
-        m->constant =
-            constant_text(l, n->text, arena_printf(l->arena, "the value of `%s`", p->name));
-        return m->constant.kind != VAL_ERROR;
+    const NamedText *given = named(r->constants, r->constant_count, p->name);
+    if (given) return constant_meaning(l, p, given, m);
+    const char *text = type_text(l, p, index);
+    if (text) {
+        bool annotated = text && annotated_type(p) && !named(r->types, r->type_count, p->name);
+        Span span = annotated ? p->annotation->span : p->span;
+        return read_type(l, text, span, p->name, m);
     }
-    for (uint32_t i = 0; i < r->type_count; i++)
-        if (strcmp(r->types[i].name, p->name) == 0)
-            return read_type(l, r->types[i].text, p->span, p->name, m);
-    uint32_t count;
-    const char *item = signature_item(l, r->signature, index, &count);
-    if (item && *item) return read_type(l, item, p->span, p->name, m);
-    const char *annotation = annotated_type(p);
-    if (annotation) {
-        Span span = p->annotation->span;
-        return read_type(l, trimmed(l->arena, annotation, strlen(annotation)), span, p->name, m);
-    }
+    given = named(tuned, tuned_count, p->name);
+    if (given) return constant_meaning(l, p, given, m);
     if (p->left && (is_constexpr(p->annotation) || p->left->kind == NODE_NONE)) {
         m->found = m->is_constant = true;
         m->constant = lower_expression(l, p->left);
@@ -583,6 +602,12 @@ static bool bind_parameters(Lower *l, const Node *function, Scope *scope, Kernel
     Text types = {.arena = l->arena}, values = {.arena = l->arena};
     NamedTexts tuned = {0};
     check_given_names(l, function);
+    for (const Node *p = function->parameters; p; p = p->next, index++) {
+        const char *text = p->name ? type_text(l, p, index) : NULL;
+        NamedText n = {p->name, text};
+        if (text && is_constant_text(text)) vec_push(l->arena, &tuned, n);
+    }
+    index = 0;
     tune(l, function, &tuned, options);
     for (const Node *p = function->parameters; p; p = p->next) count++;
     Meaning *meanings = arena_array(l->arena, Meaning, count + 1);

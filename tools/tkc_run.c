@@ -29,6 +29,8 @@ const Option run_options[] = {
      "host threads (interp, cpu; default: all)"},
     {"--define", "-D", OPTION_LIST, 0, FIELD(constants), "NAME=VALUE",
      "fix a parameter at compile time"},
+    {"--type", "-t", OPTION_LIST, 0, FIELD(types), "NAME=TYPE",
+     "type of a parameter, e.g. x=*fp16:16, x='tensordesc<fp16[64,64]>'"},
     {"--include", "-I", OPTION_LIST, 0, FIELD(include), "FOLDER", "where imports are looked for"},
     {"--num-warps", NULL, OPTION_COUNT, 1, FIELD(num_warps), "N", "warps a program (GPU)"},
     {"--num-stages", NULL, OPTION_COUNT, 1, FIELD(num_stages), "N", "stages of pipelined loops"},
@@ -174,7 +176,7 @@ static bool match_parameter(Run *run, const tkc_source_parameter *parameter) {
                    given->name, given->text, given->name, given->text);
         return false;
     }
-    if (!parameter->type) {
+    if (!parameter->type && !source_is_named(&run->types, parameter->name)) {
         const char *dtype = tkc_dtype_name(value_natural_dtype(given));
         bool tensor = given->kind == GIVEN_TENSOR;
         tkc_named type = {given->name, arena_printf(run->arena, "%s%s", tensor ? "*" : "", dtype)};
@@ -249,10 +251,35 @@ static ExitStatus mismatch(Run *run, const tkc_parameter *parameter, const Given
     return STATUS_USAGE;
 }
 
+/* The parts of a tensor descriptor (lang/README.md): x_shape0, x_stride0, ... are those of the
+ * tensor given as x. */
+static bool descriptor_part(Run *run, const char *name, tkc_argument *argument) {
+    static const char *const parts[] = {"_shape", "_stride"};
+    for (int k = 0; k < 2; k++) {
+        const char *at = NULL;
+        for (const char *p = name; (p = strstr(p, parts[k])) != NULL; p++) at = p;
+        if (!at) continue;
+        const char *digits = at + strlen(parts[k]);
+        char *end;
+        unsigned long dim = strtoul(digits, &end, 10);
+        Given *given = find_given(run, arena_strndup(run->arena, name, (size_t)(at - name)));
+        if (end == digits || *end || !given || given->kind != GIVEN_TENSOR ||
+            dim >= given->array.rank)
+            continue;
+        int64_t value = given->array.shape[dim];
+        for (uint32_t i = (uint32_t)dim + 1; k == 1 && i < given->array.rank; i++)
+            value = i == dim + 1 ? given->array.shape[i] : value * given->array.shape[i];
+        *argument = tkc_arg_named(name, k == 0 ? tkc_arg_i32((int32_t)value) : tkc_arg_i64(value));
+        return true;
+    }
+    return false;
+}
+
 /* The launch argument for a parameter; makes the buffer of a tensor. */
 static ExitStatus make_argument(Run *run, Launch *launch, const tkc_parameter *parameter,
                                 tkc_argument *argument) {
     Given *given = find_given(run, parameter->name);
+    if (!given && descriptor_part(run, parameter->name, argument)) return STATUS_DONE;
     if (!given) {
         tool_error("no value for `%s` (%s)", parameter->name, parameter->type);
         return STATUS_USAGE;
@@ -405,7 +432,8 @@ static ExitStatus run_kernel(Run *run, const TextList *others) {
         return STATUS_USAGE;
     }
     if (!parse_grid(options->grid, &run->grid) ||
-        !source_constants(run->arena, &options->constants, &run->constants))
+        !source_constants(run->arena, &options->constants, &run->constants) ||
+        !source_constants(run->arena, &options->types, &run->types))
         return STATUS_USAGE;
     ExitStatus status = open_kernel(run, others->items[0]);
     if (status == STATUS_DONE) status = parse_values(run, others);

@@ -7,7 +7,7 @@
 #include "tools/tkc_value.h"
 
 typedef struct RunOptions {
-    TextList outputs, constants, include;
+    TextList outputs, constants, types, include;
     const char *grid, *device, *check_against, *json;
     uint32_t seed, repeat, threads, num_warps, num_stages;
     bool check_races, ieee, counters;
