@@ -215,12 +215,16 @@ static void check_conversion(const Layout *from, const Layout *to) {
                           layout_element(from, f_reg, f_lane, f_warp));
         if (kind <= CONVERT_LANES) ck_assert_uint_eq(f_warp, warp);
         if (kind <= CONVERT_REGISTERS) ck_assert_uint_eq(f_lane, lane);
+        if (kind <= CONVERT_REGISTERS) /* no thread bit has a say in it */
+            ck_assert_uint_eq(f_reg, bit_map_apply(&map, reg) & ((1u << fr) - 1));
+        if (kind <= CONVERT_LANES) /* nor has the warp */
+            ck_assert_uint_eq(y & ((1u << (fr + fl)) - 1),
+                              bit_map_apply(&map, x & ((1u << (tr + tl)) - 1)));
         if (kind == CONVERT_NOTHING) ck_assert_uint_eq(f_reg, reg);
         uint32_t one_warp = bit_map_apply(&map, x & ((1u << (tr + tl)) - 1));
         uint32_t one_thread = bit_map_apply(&map, reg), thread_mask = (1u << (fr + fl)) - 1;
         if (kind <= CONVERT_LANES) ck_assert_uint_eq(y & thread_mask, one_warp & thread_mask);
-        if (kind <= CONVERT_REGISTERS)
-            ck_assert_uint_eq(f_reg, one_thread & ((1u << fr) - 1));
+        if (kind <= CONVERT_REGISTERS) ck_assert_uint_eq(f_reg, one_thread & ((1u << fr) - 1));
     }
 }
 

@@ -270,8 +270,7 @@ static uint32_t unrepeat(uint32_t number, uint32_t rank, const uint32_t *from_sh
     uint32_t small[MAX_RANK], large[MAX_RANK], r = 0;
     dim_shifts(rank, from_shape, small);
     dim_shifts(rank, to_shape, large);
-    for (uint32_t d = 0; d < rank; d++)
-        r |= dim_part(number, large[d], from_shape[d]) << small[d];
+    for (uint32_t d = 0; d < rank; d++) r |= dim_part(number, large[d], from_shape[d]) << small[d];
     return r;
 }
 
@@ -426,16 +425,15 @@ ConversionKind layout_conversion(const Layout *from, const Layout *to, BitMap *o
     /* thread bits of the map, seen from `to` (inputs tr...) to `from` (outputs fr...) */
     bool warp_stays = true, lane_stays = true;
     for (uint32_t k = 0; k < map.in_bits; k++) {
-        uint32_t thread = map.columns[k] >> fr;
+        uint32_t thread = map.columns[k] >> fr, registers = map.columns[k] & ((1u << fr) - 1);
         uint32_t wanted = k < tr ? 0 : 1u << (k - tr);
         uint32_t lane_mask = (1u << lanes) - 1;
-        lane_stays = lane_stays && (thread & lane_mask) == (wanted & lane_mask);
-        warp_stays = warp_stays && thread >> lanes == wanted >> lanes;
-        /* which register (or lane) it is may depend on the lane, and then lanes choose; it may not
-         * depend on the warp */
-        bool own_register = k < tr || !(map.columns[k] & ((1u << fr) - 1));
-        lane_stays = lane_stays && own_register;
-        if (k >= tr + lanes) warp_stays = warp_stays && own_register && !(thread & lane_mask);
+        bool is_lane = k >= tr && k < tr + lanes, is_warp = k >= tr + lanes;
+        /* a lane (warp) that reads another register than its neighbours: no renaming does that */
+        lane_stays =
+            lane_stays && (thread & lane_mask) == (wanted & lane_mask) && !(is_lane && registers);
+        warp_stays = warp_stays && thread >> lanes == wanted >> lanes &&
+                     !(is_warp && map.columns[k] != 1u << (k - tr + fr));
     }
     if (!warp_stays) return CONVERT_SHARED;
     if (!lane_stays) return CONVERT_LANES;
