@@ -33,6 +33,12 @@ typedef struct Measurement {
 
 extern const Measurement measurements[]; /* ends with suite NULL */
 
+/* tkbench_cpu.c */
+tkc_status cpu_matmul_1024(Bench *bench, Samples *samples);
+tkc_status cpu_matmul_2048(Bench *bench, Samples *samples);
+tkc_status cpu_softmax(Bench *bench, Samples *samples);
+tkc_status cpu_vector_add(Bench *bench, Samples *samples);
+
 bool samples_done(const Samples *samples);
 /* One sample that took `seconds`, with the value to report. */
 void samples_add(Samples *samples, double value, double seconds);

@@ -1,0 +1,207 @@
+/* tkbench_cpu.c: native code beside what a CPU library does, in one run.
+ *
+ * Every sample is a ratio: the time of theirs divided by ours, taken one after the other, on the
+ * same threads. Theirs is sgemm of OpenBLAS (looked for when the measurement runs; no ratio without
+ * it) or a plain copy loop, whose bytes are counted as the kernel's: read once, written once.
+ */
+#include "tools/tkbench.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/host.h"
+
+typedef struct Problem {
+    tkc_device *device;
+    tkc_kernel *kernel;
+    tkc_buffer *buffers[3];
+    tkc_argument arguments[16];
+    uint32_t count, threads;
+    tkc_grid grid;
+    tkc_status status;
+} Problem;
+
+static void open_problem(Problem *p, Bench *bench, const char *name, const char *text, size_t size,
+                         const char *kernel, const char *constants[][2]) {
+    *p = (Problem){0};
+    tkc_named named[12];
+    tkc_compile_options options = TKC_COMPILE_OPTIONS_INIT;
+    for (; constants[options.constant_count][0]; options.constant_count++)
+        named[options.constant_count] =
+            (tkc_named){constants[options.constant_count][0], constants[options.constant_count][1]};
+    const tkc_named types[] = {{"a", "*fp32:16"},  {"b", "*fp32:16"},  {"c", "*fp32:16"},
+                               {"stride_ak", "1"}, {"stride_bn", "1"}, {"stride_cn", "1"}};
+    options.path = name;
+    options.text = text;
+    options.text_size = size;
+    options.kernel = kernel;
+    options.target = "cpu";
+    options.constants = named;
+    if (!strcmp(kernel, "matmul")) {
+        options.types = types;
+        options.type_count = ARRAY_LENGTH(types);
+    }
+    p->status = tkc_device_open(bench->context, "cpu", &p->device);
+    if (p->status == TKC_OK) p->status = tkc_compile(bench->context, &options, &p->kernel, NULL);
+    tkc_device_info info = TKC_DEVICE_INFO_INIT;
+    for (uint32_t i = 0; i < tkc_device_count(bench->context); i++)
+        if (tkc_device_describe(bench->context, i, &info) == TKC_OK && !strcmp(info.name, "cpu"))
+            p->threads = info.threads;
+}
+
+static float *add_buffer(Problem *p, uint64_t count) {
+    tkc_buffer **buffer = &p->buffers[p->count];
+    static float none[1];
+    if (p->status == TKC_OK)
+        p->status = tkc_buffer_create(p->device, count * sizeof(float), "tensor", buffer);
+    if (p->status != TKC_OK) return none;
+    float *data = malloc(count * sizeof(float));
+    uint64_t state = p->count + 1;
+    for (uint64_t i = 0; data && i < count; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        data[i] = (float)(state >> 40) * 0x1p-23f - 1;
+    }
+    if (data) p->status = tkc_buffer_write(*buffer, 0, data, count * sizeof(float));
+    p->arguments[p->count++] = tkc_arg_buffer(*buffer);
+    return data;
+}
+
+static void add_int(Problem *p, int64_t value) {
+    p->arguments[p->count++] = tkc_arg_i64(value);
+}
+
+static tkc_status close_problem(Problem *p, float **data, uint32_t count) {
+    const tkc_status status = p->status;
+    for (uint32_t i = 0; i < count; i++) free(data[i]);
+    for (uint32_t i = 0; i < ARRAY_LENGTH(p->buffers); i++) tkc_buffer_destroy(p->buffers[i]);
+    tkc_kernel_destroy(p->kernel);
+    tkc_device_destroy(p->device);
+    return status;
+}
+
+static double run_ours(Problem *p) {
+    const double start = now_seconds();
+    if (p->status == TKC_OK)
+        p->status = tkc_launch(p->kernel, p->device, NULL, p->grid, p->arguments, p->count, NULL);
+    return now_seconds() - start;
+}
+
+/* ---- sgemm
+ * ---------------------------------------------------------------------------------------- */
+
+typedef void Sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
+                   int lda, const float *b, int ldb, float beta, float *c, int ldc);
+
+static tkc_status run_matmul(Bench *bench, Samples *samples, int side) {
+    const char *constants[][2] = {
+        {"PRECISION", "'ieee'"}, {"EVEN_MN", "True"}, {"EVEN_K", "True"}, {"BLOCK_M", "128"},
+        {"BLOCK_N", "256"},      {"BLOCK_K", "256"},  {NULL, NULL}};
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    Sgemm *sgemm = library ? (Sgemm *)dlsym(library, "cblas_sgemm") : NULL;
+    void (*set_threads)(int) =
+        library ? (void (*)(int))dlsym(library, "openblas_set_num_threads") : NULL;
+    if (!sgemm || !set_threads) {
+        samples->wanted = 0;
+        return TKC_OK;
+    }
+    Problem p;
+    open_problem(&p, bench, "matmul.tk", matmul_tk, matmul_tk_length, "matmul", constants);
+    float *data[3];
+    const uint64_t count = (uint64_t)side * (uint64_t)side;
+    for (int i = 0; i < 3; i++) data[i] = add_buffer(&p, count);
+    for (int i = 0; i < 6; i++) add_int(&p, side);
+    p.grid = tkc_grid1(tkc_cdiv(side, 128) * tkc_cdiv(side, 256));
+    set_threads((int)p.threads);
+    for (int i = 0; p.status == TKC_OK && (i < 2 || !samples_done(samples)); i++) {
+        const double ours = run_ours(&p), start = now_seconds();
+        sgemm(101, 111, 111, side, side, side, 1, data[0], side, data[1], side, 0, data[2], side);
+        const double theirs = now_seconds() - start;
+        if (i >= 2) samples_add(samples, theirs / ours, theirs + ours);
+    }
+    return close_problem(&p, data, 3);
+}
+
+tkc_status cpu_matmul_1024(Bench *bench, Samples *samples) {
+    return run_matmul(bench, samples, 1024);
+}
+tkc_status cpu_matmul_2048(Bench *bench, Samples *samples) {
+    return run_matmul(bench, samples, 2048);
+}
+
+/* ---- copying
+ * ---------------------------------------------------------------------------------------- */
+
+typedef struct Copy {
+    float *to;
+    const float *from;
+    uint64_t count;
+} Copy;
+
+typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
+
+__attribute__((optimize("no-tree-loop-distribute-patterns"))) static void *copy_part(void *part) {
+    const Copy *c = part;
+    for (uint64_t i = 0; i + 16 <= c->count; i += 16)
+        *(Vector *)(c->to + i) = *(const Vector *)(c->from + i);
+    return NULL;
+}
+
+static double run_copy(uint32_t threads, float *to, const float *from, uint64_t count) {
+    enum { MOST = 64 };
+    pthread_t helpers[MOST];
+    Copy parts[MOST];
+    if (threads > MOST) threads = MOST;
+    const double start = now_seconds();
+    for (uint32_t i = 0; i < threads; i++) {
+        const uint64_t first = count * i / threads, last = count * (i + 1) / threads;
+        parts[i] = (Copy){to + first, from + first, last - first};
+        if (i > 0 && pthread_create(&helpers[i], NULL, copy_part, &parts[i])) helpers[i] = 0;
+    }
+    copy_part(&parts[0]);
+    for (uint32_t i = 1; i < threads; i++) {
+        if (helpers[i])
+            pthread_join(helpers[i], NULL);
+        else
+            copy_part(&parts[i]);
+    }
+    return now_seconds() - start;
+}
+
+/* `moved`: bytes of the kernel by those of the copy. */
+static void take_ratios(Problem *p, Samples *samples, float **data, uint64_t count, double moved) {
+    for (int i = 0; p->status == TKC_OK && (i < 2 || !samples_done(samples)); i++) {
+        const double ours = run_ours(p);
+        const double theirs = run_copy(p->threads, data[1], data[0], count) * moved;
+        if (i >= 2) samples_add(samples, theirs / ours, theirs + ours);
+    }
+}
+
+tkc_status cpu_softmax(Bench *bench, Samples *samples) {
+    enum { SIDE = 4096 };
+    const char *constants[][2] = {{"BLOCK", "4096"}, {NULL, NULL}};
+    Problem p;
+    open_problem(&p, bench, "softmax.tk", softmax_tk, softmax_tk_length, "softmax_forward",
+                 constants);
+    float *data[2];
+    for (int i = 0; i < 2; i++) data[i] = add_buffer(&p, (uint64_t)SIDE * SIDE);
+    for (int i = 0; i < 3; i++) add_int(&p, SIDE);
+    p.grid = tkc_grid1(SIDE);
+    take_ratios(&p, samples, data, (uint64_t)SIDE * SIDE, 1);
+    return close_problem(&p, data, 2);
+}
+
+tkc_status cpu_vector_add(Bench *bench, Samples *samples) {
+    enum { LENGTH = 1 << 24 };
+    const char *constants[][2] = {{"BLOCK", "4096"}, {NULL, NULL}};
+    Problem p;
+    open_problem(&p, bench, "vector_add.tk", vector_add_tk, vector_add_tk_length, "vector_add",
+                 constants);
+    float *data[3];
+    for (int i = 0; i < 3; i++) data[i] = add_buffer(&p, LENGTH);
+    add_int(&p, LENGTH);
+    p.grid = tkc_grid1(LENGTH / 4096);
+    take_ratios(&p, samples, data, LENGTH, 1.5);
+    return close_problem(&p, data, 3);
+}
