@@ -27,7 +27,7 @@ typedef struct LowerRequest {
     const char *kernel;   /* NULL: the only kernel of the file */
     /* Types of the parameters. Each one is found, in this order: in `constants`, in `types`
      * (by name), in `signature` (by position: "*fp16:16, i32, fp32, 128"), in the parameter's own
-     * annotation, in its default (constexpr parameters only). */
+     * annotation, in @autotune and @heuristics, in its default (constexpr parameters only). */
     const char *signature;      /* NULL: none */
     const NamedText *types;     /* name, type ("*fp16:16") */
     uint32_t type_count;

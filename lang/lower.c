@@ -436,6 +436,35 @@ static const char *decorator_name(const Node *d) {
     return named ? callee->name : "";
 }
 
+/* What @heuristics rules may ask about: constants, and for each other parameter its type, so that
+ * `args["bias"] is not None` has an answer. Key, value, key, value ... */
+typedef VEC(Val) Known;
+
+static void know(Lower *l, Known *known, const char *name, Val value) {
+    vec_push(l->arena, known, val_string(name, strlen(name)));
+    vec_push(l->arena, known, value);
+}
+
+static void known_arguments(Lower *l, const Node *function, const NamedTexts *tuned, Known *known) {
+    const LowerRequest *r = l->request;
+    uint32_t index = 0;
+    for (uint32_t i = 0; i < r->constant_count; i++)
+        know(l, known, r->constants[i].name,
+             constant_text(l, r->constants[i].text, r->constants[i].name));
+    for (uint32_t i = 0; i < tuned->length; i++)
+        know(l, known, tuned->data[i].name,
+             constant_text(l, tuned->data[i].text, tuned->data[i].name));
+    for (const Node *p = function->parameters; p; p = p->next, index++) {
+        if (!p->name || is_given(r, tuned, p->name)) continue;
+        const char *text = type_text(l, p, index);
+        Meaning m = {0};
+        if (text && read_type(l, text, p->span, p->name, &m) && m.type)
+            know(l, known, p->name, val_type(m.type));
+        else if (!text && p->left)
+            know(l, known, p->name, lower_expression(l, p->left));
+    }
+}
+
 /* Values for constexpr parameters that nobody gave: the first configuration of @autotune, and what
  * @heuristics compute from the constants known so far. What only the host could evaluate is left
  * alone: the parameter then counts as missing. */
@@ -453,27 +482,23 @@ static void tune(Lower *l, const Node *function, NamedTexts *tuned, Kernel *opti
                 take_dict(l, list.items[0], tuned, options);
         }
     }
+    Known known = {0};
+    known_arguments(l, function, tuned, &known);
     for (const Node *d = function->decorators; d; d = d->next) {
         if (d->kind != NODE_CALL || strcmp(decorator_name(d), "heuristics") != 0) continue;
         const Node *values = argument_of(d, "values", 0);
         Val rules = values ? lower_expression(l, values) : val_error();
         if (rules.kind != VAL_DICT) continue;
-        VEC(Val) known = {0};
-        const LowerRequest *r = l->request;
-        for (uint32_t i = 0; i < r->constant_count + tuned->length; i++) {
-            const NamedText *n =
-                i < r->constant_count ? &r->constants[i] : &tuned->data[i - r->constant_count];
-            vec_push(l->arena, &known, val_string(n->name, strlen(n->name)));
-            vec_push(l->arena, &known, constant_text(l, n->text, n->name));
-        }
-        Val args = {.kind = VAL_DICT, .items = known.data, .count = known.length / 2};
         for (uint32_t i = 0; i < rules.count; i++) {
             Val key = rules.items[2 * i];
-            if (key.kind != VAL_STRING || is_given(r, tuned, key.string)) continue;
+            Val args = {.kind = VAL_DICT, .items = known.data, .count = known.length / 2};
+            if (key.kind != VAL_STRING || is_given(l->request, tuned, key.string)) continue;
             Val v = call_value(l, rules.items[2 * i + 1], &args, 1, d->span);
             if (v.kind == VAL_ERROR || !val_is_constant(v)) continue;
             NamedText n = {intern_string(l->names, key.string), constant_source(l, v)};
             vec_push(l->arena, tuned, n);
+            vec_push(l->arena, &known, key);
+            vec_push(l->arena, &known, v);
         }
     }
     l->diagnostics = real;
