@@ -117,10 +117,12 @@ static void carry_as(Settle *s, Op *loop, uint32_t i, const Type *wanted) {
     Builder before = {s->module, loop->parent, loop, loop->at};
     op_set_operand(loop, i + 3, build_to(&before, OP_convert, op_operand(loop, i + 3), wanted));
     op_set_operand(yield, i, op_operand(op_operand(yield, i)->op, 0));
-    while (inside->uses) {
-        Op *convert = inside->uses->user;
-        value_replace(&convert->results[0], inside);
-        op_remove(convert);
+    VEC(Op *) converts = {0};
+    for (const Use *use = inside->uses; use; use = use->next)
+        vec_push(s->module->arena, &converts, use->user);
+    for (uint32_t k = 0; k < converts.length; k++) {
+        value_replace(&converts.data[k]->results[0], inside);
+        op_remove(converts.data[k]);
     }
     inside->type = result->type = wanted;
     Builder behind = {s->module, loop->parent, loop->next, loop->at};
