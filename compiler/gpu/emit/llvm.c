@@ -19,8 +19,8 @@ static const char triple[] = "nvptx64-nvidia-cuda";
 
 /* Enough to clean up what the emitter writes; the default pipelines take three times as long and
  * end in the same machine code, since ptxas does the rest. */
-static const char passes[] = "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg),"
-                             "function(loop-mssa(licm),gvn,adce,simplifycfg)";
+static const char passes[] = "function(early-cse,simplifycfg,loop-mssa(licm),early-cse<memssa>,"
+                             "instcombine<no-verify-fixpoint>,adce,simplifycfg)";
 
 /* The two things that have to be per process and per thread: LLVM's own state is so. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -43,9 +43,11 @@ static void on_diagnostic(LLVMDiagnosticInfoRef info, void *unused) {
 }
 
 static void start(void) {
-    /* The emitter vectorises itself, and shared memory needs no 64-bit addresses. Straight-line
-     * strength reduction (slsr) takes a second for a thousand addresses, and ptxas does it anyway. */
-    static const char *const options[] = {"tkc", "-nvptx-short-ptr", "-opt-disable=slsr",
+    /* The emitter vectorises itself, and shared memory needs no 64-bit addresses. Address
+     * arithmetic is left to ptxas: LLVM's passes for it take up to a second for a thousand
+     * addresses, and change nothing in the end. */
+    static const char *const options[] = {"tkc", "-nvptx-short-ptr",
+                                          "-opt-disable=slsr,nary-reassociate",
                                           "-disable-nvptx-load-store-vectorizer"};
     LLVMInitializeNVPTXTargetInfo();
     LLVMInitializeNVPTXTarget();
