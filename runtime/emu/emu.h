@@ -191,7 +191,8 @@ typedef struct EmuResult {
 } EmuResult;
 
 /* Runs the whole grid. True: it ended well. False: result->fault says what went wrong first (in
- * the lowest CTA among those found). `arena` receives result->counters.lines. */
+ * the lowest CTA among those found). An empty grid runs nothing. `arena` receives
+ * result->counters.lines. */
 bool emu_launch(Arena *arena, const EmuEntry *entry, const EmuLaunch *launch, EmuResult *result);
 
 void emu_print_counters(const EmuCounters *counters, Text *out);

@@ -397,9 +397,13 @@ static bool check_shape(Machine *m, EmuResult *result) {
     m->threads_per_cta = (uint32_t)threads;
     m->warps_per_cta = (m->threads_per_cta + LANES - 1) / LANES;
     uint64_t shared = (uint64_t)e->shared_size + launch->dynamic_shared;
-    if (shared > SHARED_LIMIT)
-        return refuse(result, "%llu bytes of shared memory; at most %d", (unsigned long long)shared,
-                      SHARED_LIMIT);
+    uint32_t target = m->module->ptx->target;
+    uint32_t limit = target >= 90                   ? SHARED_LIMIT
+                     : target == 86 || target == 89 ? 99 << 10
+                                                    : 163 << 10;
+    if (shared > limit)
+        return refuse(result, "%llu bytes of shared memory; sm_%u has at most %u",
+                      (unsigned long long)shared, target, limit);
     m->shared_size = (uint32_t)shared;
     if (e->parameter_size && !launch->parameters) return refuse(result, "no parameters given");
     return true;
@@ -527,6 +531,7 @@ bool emu_launch(Arena *arena, const EmuEntry *entry, const EmuLaunch *launch, Em
                        .limit = launch->instruction_limit ? launch->instruction_limit
                                                           : (uint64_t)1 << 36};
     Machine *m = &machine;
+    if (!launch->grid[0] || !launch->grid[1] || !launch->grid[2]) return true; /* nothing to do */
     if (!check_shape(m, result)) return false;
     for (uint32_t i = 0; i < entry->module->codes.length; i++)
         if (!strcmp(entry->module->codes.data[i]->function->name, entry->name) &&
