@@ -34,8 +34,8 @@ static bool is_layout(const Type *type, Layout wanted) {
 static bool all_alike(const Op *op) {
     const Layout *first = NULL;
     for (uint32_t i = 0; i < op->operand_count + (uint32_t)op->result_count; i++) {
-        const Value *v = i < op->operand_count ? op_operand(op, i)
-                                               : &op->results[i - op->operand_count];
+        const Value *v =
+            i < op->operand_count ? op_operand(op, i) : &op->results[i - op->operand_count];
         if (!type_is_block(v->type)) continue;
         if (first && v->type->layout != first) return false;
         first = v->type->layout;
@@ -129,8 +129,7 @@ const char *rule_check_shared(Types *types, Arena *arena, const Op *op) {
     const Type *shared = op_operand(op, 0)->type;
     if (shared->kind != TYPE_SHARED) return "operand 0 must be shared memory";
     if (op_operand(op, 1)->type != type_scalar(types, DT_i32)) return "operand 1 must be i32";
-    const Type *block =
-        op->code == OP_shared_load ? op->results[0].type : op_operand(op, 2)->type;
+    const Type *block = op->code == OP_shared_load ? op->results[0].type : op_operand(op, 2)->type;
     if (!type_is_block(block) || !type_same_shape(block, shared))
         return "the shapes of the block and of shared memory differ";
     if (op->code != OP_async_copy)

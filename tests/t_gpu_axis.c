@@ -13,10 +13,11 @@ typedef struct Case {
 static Case case_of(const char *body) {
     Case c = {.context = context_new()};
     Text text = {.arena = &c.context->arena};
-    text_printf(&text,
-                "kernel @k(x: *f16 {divisibility = 16}, y: *f16, n: i32 {divisibility = 16}, m: i32)"
-                " {num_warps = 4, num_stages = 3, num_ctas = 1} {\n%s\nreturn\n}\n",
-                body);
+    text_printf(
+        &text,
+        "kernel @k(x: *f16 {divisibility = 16}, y: *f16, n: i32 {divisibility = 16}, m: i32)"
+        " {num_warps = 4, num_stages = 3, num_ctas = 1} {\n%s\nreturn\n}\n",
+        body);
     c.module = context_must_read(c.context, text.data);
     c.axis = axis_analyse(c.module);
     return c;
@@ -96,8 +97,7 @@ START_TEST(comparisons) {
 }
 END_TEST
 
-#define TILE                                                                                       \
-    RANGE "%1: 1x64xi32 = expand_dims %0 {axis = 0}\n%2: 32x64xi32 = broadcast %1\n"
+#define TILE RANGE "%1: 1x64xi32 = expand_dims %0 {axis = 0}\n%2: 32x64xi32 = broadcast %1\n"
 START_TEST(shapes) {
     expect(RANGE "%1: 1x64xi32 = expand_dims %0 {axis = 0}", 1, 64, MOST, 1);
     expect(RANGE "%1: 64x1xi32 = expand_dims %0 {axis = 1}", 1, 1, 1, 1);
@@ -150,8 +150,7 @@ START_TEST(vectors) {
     ck_assert_uint_eq(vector_of(AT("x", "n") "%5: 64xf16 = load %4"), 8);
     ck_assert_uint_eq(vector_of(AT("x", "m") "%5: 64xf16 = load %4"), 1);
     ck_assert_uint_eq(vector_of(AT("y", "n") "%5: 64xf16 = load %4"), 1);
-    ck_assert_uint_eq(
-        vector_of(AT("x", "n") "%6: 64xi1 = lt %0, %2\n%5: 64xf16 = load %4, %6"), 8);
+    ck_assert_uint_eq(vector_of(AT("x", "n") "%6: 64xi1 = lt %0, %2\n%5: 64xf16 = load %4, %6"), 8);
     ck_assert_uint_eq(vector_of(AT("x", "n") "%6: 64xi32 = constant {value = 60}\n"
                                              "%7: 64xi1 = lt %0, %6\n%5: 64xf16 = load %4, %7"),
                       4);

@@ -24,39 +24,55 @@ typedef struct Row {
 #define HEADS "i32, i32, i32, i32, i32"
 static const Row rows[] = {
     {"vector_add", "vector_add", NULL, NULL, "*1000 *1000 *1000 1000", {1, 1, 1}},
-    {"matmul", "matmul",
+    {"matmul",
+     "matmul",
      "*fp16:16, *fp16:16, *fp16:16, i32, i32:16, i32:16, " MATRIX ", " MATRIX ", " MATRIX,
-     "GROUP_M=2", "*16384 *32768 *32768 100 240 112 128 256 256", {2, 1, 1}},
-    {"matmul", "matmul",
+     "GROUP_M=2",
+     "*16384 *32768 *32768 100 240 112 128 256 256",
+     {2, 1, 1}},
+    {"matmul",
+     "matmul",
      "*fp16:16, *fp16:16, *fp32:16, i32:16, i32:16, i32:16, " MATRIX ", " MATRIX ", " MATRIX,
      "EVEN_MN=True EVEN_K=True BLOCK_M=64 BLOCK_N=32 ACTIVATION='gelu'",
-     "*8192 *8192 *4096 64 64 128 128 64 64", {2, 1, 1}},
-    {"matmul", "matmul", /* b transposed */
+     "*8192 *8192 *4096 64 64 128 128 64 64",
+     {2, 1, 1}},
+    {"matmul",
+     "matmul", /* b transposed */
      "*fp16:16, *fp16:16, *fp16:16, i32:16, i32:16, i32:16, i32:16, i32:1, i32:1, i32:16, " MATRIX,
-     NULL, "*16384 *16384 *16384 128 128 128 128 128 128", {1, 1, 1}},
-    {"matmul", "matmul",
+     NULL,
+     "*16384 *16384 *16384 128 128 128 128 128 128",
+     {1, 1, 1}},
+    {"matmul",
+     "matmul",
      "*fp32:16, *fp32:16, *fp32:16, i32:16, i32:16, i32:16, " MATRIX ", " MATRIX ", " MATRIX,
-     "PRECISION='ieee' BLOCK_M=32 BLOCK_N=64", "*1024 *2048 *2048 32 64 32 32 64 64", {1, 1, 1}},
-    {"matmul", "matmul",
+     "PRECISION='ieee' BLOCK_M=32 BLOCK_N=64",
+     "*1024 *2048 *2048 32 64 32 32 64 64",
+     {1, 1, 1}},
+    {"matmul",
+     "matmul",
      "*fp8e4nv:16, *fp8e4nv:16, *fp32:16, i32:16, i32:16, i32:16, " MATRIX ", " MATRIX ", " MATRIX,
-     "BLOCK_M=32 BLOCK_N=64 BLOCK_K=64", "*4096 *8192 *4096 32 64 128 128 64 64", {1, 1, 1}},
-    {"attention", "attention_forward",
+     "BLOCK_M=32 BLOCK_N=64 BLOCK_K=64",
+     "*4096 *8192 *4096 32 64 128 128 64 64",
+     {1, 1, 1}},
+    {"attention",
+     "attention_forward",
      "*fp16:16, *fp16:16, *fp16:16, *fp16:16, *fp32:16, fp32, " STRIDES ", " STRIDES ", " STRIDES
      ", " STRIDES ", " HEADS,
      "BLOCK_M=64 BLOCK_N=32",
      "*16384 *16384 *16384 *16384 *256 0.125 16384 8192 64 16384 8192 64 16384 8192 64 16384 8192 "
      "64 2 1 120 120 0",
      {2, 2, 1}},
-    {"attention", "attention_backward_kv",
-     "*fp16:16, *fp16:16, *fp16:16, *fp16:16, *fp32:16, *fp32:16, *fp16:16, *fp16:16, fp32, " STRIDES
-     ", " STRIDES ", " STRIDES ", " STRIDES ", " STRIDES ", " STRIDES ", " HEADS,
+    {"attention",
+     "attention_backward_kv",
+     "*fp16:16, *fp16:16, *fp16:16, *fp16:16, *fp32:16, *fp32:16, *fp16:16, *fp16:16, "
+     "fp32, " STRIDES ", " STRIDES ", " STRIDES ", " STRIDES ", " STRIDES ", " STRIDES ", " HEADS,
      "BLOCK_M=32 BLOCK_N=64",
      "*16384 *16384 *16384 *16384 *256 *256 *16384 *16384 0.125 16384 8192 64 16384 8192 64 16384 "
      "8192 64 16384 8192 64 16384 8192 64 16384 8192 64 2 1 120 120 0",
      {2, 2, 1}},
 };
 
-/* ---- a kernel and its memory ------------------------------------------------------------------ */
+/* ---- a kernel and its memory ------------------------------------------------------------- */
 
 typedef struct Subject {
     Context *context;
@@ -100,10 +116,14 @@ static void fill(DType dtype, uint64_t count, void *data, uint64_t seed) {
     static const uint8_t narrow[] = {0x38, 0xb0, 0x28, 0xc0};
     for (uint64_t i = 0; i < count; i++) {
         uint32_t k = random_next(&seed) & 3;
-        if (dtype == DT_f16) ((uint16_t *)data)[i] = (uint16_t)bits[k];
-        else if (dtype == DT_f32) ((float *)data)[i] = wide[k];
-        else if (dtype == DT_f8e4m3) ((uint8_t *)data)[i] = narrow[k];
-        else ck_abort_msg("no numbers of %s here", dtype_name(dtype));
+        if (dtype == DT_f16)
+            ((uint16_t *)data)[i] = (uint16_t)bits[k];
+        else if (dtype == DT_f32)
+            ((float *)data)[i] = wide[k];
+        else if (dtype == DT_f8e4m3)
+            ((uint8_t *)data)[i] = narrow[k];
+        else
+            ck_abort_msg("no numbers of %s here", dtype_name(dtype));
     }
 }
 
@@ -122,8 +142,10 @@ static Subject *subject_new(const Row *row, const char *ir) {
         if (type->kind != TYPE_POINTER) {
             float number = strtof(word, NULL);
             int64_t integer = strtoll(word, NULL, 10);
-            if (dtype_is_float(type->dtype)) memcpy(&s->arguments[i], &number, sizeof number);
-            else memcpy(&s->arguments[i], &integer, dtype_size(type->dtype));
+            if (dtype_is_float(type->dtype))
+                memcpy(&s->arguments[i], &number, sizeof number);
+            else
+                memcpy(&s->arguments[i], &integer, dtype_size(type->dtype));
             continue;
         }
         ck_assert_int_eq(*word, '*');
@@ -162,7 +184,8 @@ static void lower(Subject *s, const char *target, uint32_t num_warps, const char
                   context_messages(s->context));
 }
 
-/* Passes at block level may compute differently (a polynomial for exp); what comes behind may not. */
+/* Passes at block level may compute differently (a polynomial for exp); what comes behind may not.
+ */
 static void lower_blocks(Subject *s) {
     for (const Pass *pass = pipeline_gpu; pass->name && pass->after == LEVEL_BLOCK; pass++)
         pass->run(s->module);
@@ -174,7 +197,7 @@ static void must_read_back(Subject *s) {
     ck_assert_str_eq(text, context_print(s->context, again));
 }
 
-/* ---- the same results at each level -------------------------------------------------------------- */
+/* ---- the same results at each level ------------------------------------------------------ */
 
 static void compare(const Row *row, const char *ir, const Subject *wanted, const char *target,
                     uint32_t num_warps, const char *stop_after) {
@@ -208,7 +231,7 @@ START_TEST(every_level_computes_the_same) {
 }
 END_TEST
 
-/* ---- what the inner loops are left with ------------------------------------------------------------- */
+/* ---- what the inner loops are left with -------------------------------------------------- */
 
 typedef struct Count {
     OpCode code;
@@ -217,8 +240,8 @@ typedef struct Count {
 
 static void count_op(Op *op, void *context) {
     Count *count = context;
-    count->in_loops += op->code == count->code && op->parent->parent &&
-                       op->parent->parent->code == OP_for;
+    count->in_loops +=
+        op->code == count->code && op->parent->parent && op->parent->parent->code == OP_for;
 }
 
 static uint32_t in_loops(Subject *s, OpCode code) {

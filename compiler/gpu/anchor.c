@@ -1,9 +1,9 @@
 /* anchor.c: the layouts that memory accesses and dots ask for.
  *
- * A memory access wants its threads side by side along the dim that is contiguous in memory, with as
- * many elements a thread as one instruction moves (16 bytes), but not so many that threads are left
- * without work. A dot wants the fragments of an mma.sync when there is one for its types and it fills
- * the tile; else it is done by FMA, each thread on a small box of the result.
+ * A memory access wants its threads side by side along the dim that is contiguous in memory, with
+ * as many elements a thread as one instruction moves (16 bytes), but not so many that threads are
+ * left without work. A dot wants the fragments of an mma.sync when there is one for its types and
+ * it fills the tile; else it is done by FMA, each thread on a small box of the result.
  */
 #include "compiler/gpu/lay.h"
 
@@ -18,7 +18,7 @@ static const Layout *keep(const Anchors *a, Layout layout) {
     return type_layout(&a->module->types, &layout);
 }
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------ */
 
 static const Layout *coalesced(const Anchors *a, const Type *type, const uint32_t *order,
                                uint32_t vector) {
@@ -75,7 +75,7 @@ bool anchor_stores_well(const Anchors *a, const Op *op, const Layout *layout) {
     return size << (vector + lanes) >= 32 || vector + lanes == bits;
 }
 
-/* ---- mma -------------------------------------------------------------------------------------- */
+/* ---- mma --------------------------------------------------------------------------------- */
 
 /* The kind of mma for these types, and the least K it takes; 0: none. */
 static uint32_t mma_kind(const Op *dot, uint32_t *k) {
@@ -135,7 +135,7 @@ bool gpu_dot_mma(const Module *module, const Op *dot, MmaTile *tile) {
     return false;
 }
 
-/* ---- FMA -------------------------------------------------------------------------------------- */
+/* ---- FMA --------------------------------------------------------------------------------- */
 
 /* Threads 4 or 8 along N, the others along M, on boxes of up to 4 x 4. */
 static Layout fma_result(const Type *type, uint32_t num_warps) {
@@ -191,7 +191,7 @@ DotLayouts anchor_dot(const Anchors *a, const Op *dot, bool chain) {
     return mma_layouts(a, dot, warps_m);
 }
 
-/* ---- scan ------------------------------------------------------------------------------------- */
+/* ---- scan -------------------------------------------------------------------------------- */
 
 bool scan_fits(const Layout *l, const Type *type, uint32_t axis) {
     uint32_t shift = 0, bits = log2_exact(type->shape[axis]);

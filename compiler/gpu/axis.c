@@ -1,10 +1,10 @@
 /* axis.c: facts about the numbers in each value, from the leaves up (axis.h says which).
  *
  * All facts are powers of two, so a greatest common divisor is a minimum. Two rules are behind most
- * functions here. A run of length C of the result lies in runs of the operands at least as long; the
- * first number of such a part is a multiple of min(divisibility, C), or of the divisibility when the
- * operand's runs are no longer than C (`start_divisor`). And a sum is contiguous where one side is and
- * the other one is constant.
+ * functions here. A run of length C of the result lies in runs of the operands at least as long;
+ * the first number of such a part is a multiple of min(divisibility, C), or of the divisibility
+ * when the operand's runs are no longer than C (`start_divisor`). And a sum is contiguous where one
+ * side is and the other one is constant.
  *
  * Values that loops carry start with the facts of their first value, which only get weaker as the
  * body is walked again, until nothing changes.
@@ -42,7 +42,7 @@ static int64_t extent(const Value *v, uint32_t d) {
     return v->type->rank ? v->type->shape[d] : 1;
 }
 
-/* ---- the table ------------------------------------------------------------------------------ */
+/* ---- the table --------------------------------------------------------------------------- */
 
 static Entry **find_slot(Entry **slots, uint32_t capacity, const Value *value) {
     uint32_t at = (uint32_t)hash_bytes(0, &value, sizeof value) & (capacity - 1);
@@ -111,7 +111,7 @@ static AxisFacts meet(const AxisFacts *a, const AxisFacts *b) {
     return f;
 }
 
-/* ---- rules ------------------------------------------------------------------------------------ */
+/* ---- rules ------------------------------------------------------------------------------- */
 
 /* Divides the first number of each part of length `run`; `step`: what one more is (pointers: the
  * bytes of an element). */
@@ -192,8 +192,7 @@ static AxisFacts quotient_facts(const Value *v, const AxisFacts *x, const AxisFa
         f.constancy[d] = rest ? same : most(same, run);
         f.contiguity[d] = rest ? run : 1;
         if (rest)
-            f.divisibility[d] =
-                least(start_divisor(x, d, run, 1), each_divisor(y, rank_of(v), 1));
+            f.divisibility[d] = least(start_divisor(x, d, run, 1), each_divisor(y, rank_of(v), 1));
         else if (y->is_constant && y->constant > 0 && lowest_bit(y->constant) == y->constant)
             f.divisibility[d] = most(1, start_divisor(x, d, 1, 1) / y->constant);
     }
@@ -273,7 +272,7 @@ static AxisFacts shape_facts(const Axis *axis, const Op *op) {
     AxisFacts r = nothing_known();
     int64_t each = each_divisor(f, rank_of(x), element_bytes(x));
     switch (op->code) {
-    case OP_splat: 
+    case OP_splat:
         for (uint32_t d = 0; d < rank_of(v); d++) {
             r.constancy[d] = extent(v, d);
             r.divisibility[d] = f->divisibility[0];
@@ -356,9 +355,7 @@ static void visit_plain(Axis *axis, const Op *op) {
         f = shape_facts(axis, op);
         positive = not_negative(axis, op_operand(op, 0));
         break;
-    case OP_offset:
-        f = sum_facts(v, x, y, element_bytes(op_operand(op, 0)), false);
-        break;
+    case OP_offset: f = sum_facts(v, x, y, element_bytes(op_operand(op, 0)), false); break;
     case OP_hint:
         f = hint_facts(op, *x);
         positive = not_negative(axis, op_operand(op, 0));
@@ -420,7 +417,7 @@ static void visit_plain(Axis *axis, const Op *op) {
     set_facts(axis, v, f, positive);
 }
 
-/* ---- regions ---------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------- */
 
 static void visit_region(Axis *axis, const Region *region);
 

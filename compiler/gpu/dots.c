@@ -1,8 +1,8 @@
 /* dots.c: before layouts, dots that no instruction does become dots that one does.
  *
- *   dot_scaled   its operands are unpacked and scaled in bf16, which holds each product of an fp4 or
- *                fp8 number and a power of two exactly; f16 operands in f32
- *   fp8          where the target has no fp8 mma: cast to f16, which holds both formats
+ *   dot_scaled   its operands are unpacked and scaled in bf16, which holds each product of an fp4
+ * or fp8 number and a power of two exactly; f16 operands in f32 fp8          where the target has
+ * no fp8 mma: cast to f16, which holds both formats
  */
 #include "compiler/gpu/lay.h"
 
@@ -26,18 +26,17 @@ static void widen_fp8(const Dots *d, Op *op) {
     bool odd = a == DT_f8e4m3b15 || b == DT_f8e4m3b15;
     if (!dtype_is_fp8(a) || (!odd && d->target && (d->target->mma & MMA_FP8))) return;
     Builder build = {d->module, op->parent, op, op->at};
-    for (uint32_t i = 0; i < 2; i++)
-        op_set_operand(op, i, cast(&build, op_operand(op, i), DT_f16));
+    for (uint32_t i = 0; i < 2; i++) op_set_operand(op, i, cast(&build, op_operand(op, i), DT_f16));
 }
 
-/* ---- dot_scaled ------------------------------------------------------------------------------- */
+/* ---- dot_scaled -------------------------------------------------------------------------- */
 
 static Value *block_of(Builder *b, const Type *like, int64_t number) {
     return build_constant_int(b, like, number);
 }
 
-/* Four bits of e2m1 in an i16 -> bf16: sign, 2 bits of exponent (bias 1), 1 of mantissa. Placed as a
- * bf16 they are 2^-126 of the value, the smallest one a subnormal; a product makes up for it. */
+/* Four bits of e2m1 in an i16 -> bf16: sign, 2 bits of exponent (bias 1), 1 of mantissa. Placed as
+ * a bf16 they are 2^-126 of the value, the smallest one a subnormal; a product makes up for it. */
 static Value *from_e2m1(Builder *b, Value *code) {
     const Type *t = code->type;
     Value *sign = build_binary(b, OP_shl, build_binary(b, OP_and, code, block_of(b, t, 8)),
@@ -50,7 +49,8 @@ static Value *from_e2m1(Builder *b, Value *code) {
     return cast(b, build_binary(b, OP_mul, wide, factor), DT_bf16);
 }
 
-/* Bytes with two codes each -> a last dim (right: the one before it) twice as long, low code first. */
+/* Bytes with two codes each -> a last dim (right: the one before it) twice as long, low code first.
+ */
 static Value *unpack_e2m1(Builder *b, Value *packed, bool right) {
     Types *types = &b->module->types;
     uint32_t r = packed->type->rank;
@@ -58,8 +58,7 @@ static Value *unpack_e2m1(Builder *b, Value *packed, bool right) {
     uint32_t shape[MAX_RANK];
     for (uint32_t d = 0; d < r; d++) swap[d] = d;
     swap[r - 1] = r - 2, swap[r - 2] = r - 1;
-    for (uint32_t d = 0; d < r; d++)
-        shape[d] = packed->type->shape[right ? (uint32_t)swap[d] : d];
+    for (uint32_t d = 0; d < r; d++) shape[d] = packed->type->shape[right ? (uint32_t)swap[d] : d];
     Value *x = packed;
     if (right) {
         x = build_to(b, OP_permute, x, type_block(types, x->type->element, r, shape));
@@ -72,8 +71,8 @@ static Value *unpack_e2m1(Builder *b, Value *packed, bool right) {
     const Type *joined = type_block(types, low->type->element, r + 1, shape);
     Op *join = build_op(b, OP_join, 2, (Value *[]){low, high}, 1, &joined);
     shape[r - 1] *= 2;
-    Value *all = build_to(b, OP_reshape, &join->results[0],
-                          type_block(types, low->type->element, r, shape));
+    Value *all =
+        build_to(b, OP_reshape, &join->results[0], type_block(types, low->type->element, r, shape));
     if (!right) return all;
     uint32_t back[MAX_RANK];
     for (uint32_t d = 0; d < r; d++) back[d] = shape[swap[d]];
@@ -92,12 +91,14 @@ static Value *scales(Builder *b, Value *scale, bool right) {
     /* 0: 2^-127, a subnormal of f32; 255: NaN */
     Value *zero = build_binary(b, OP_eq, code, block_of(b, code->type, 0));
     Value *none = build_binary(b, OP_eq, code, block_of(b, code->type, 255));
-    power = build_ternary(b, OP_select, zero, build_constant_float(b, power->type, 0x1p-127), power);
+    power =
+        build_ternary(b, OP_select, zero, build_constant_float(b, power->type, 0x1p-127), power);
     power = build_ternary(b, OP_select, none,
                           build_constant_float(b, power->type, __builtin_nan("")), power);
     memcpy(shape, scale->type->shape, sizeof shape);
     shape[r] = 1;
-    Value *x = build_to(b, OP_expand_dims, power, type_block(types, power->type->element, r + 1, shape));
+    Value *x =
+        build_to(b, OP_expand_dims, power, type_block(types, power->type->element, r + 1, shape));
     op_set_int(b->module, x->op, ATTR_axis, r);
     shape[r] = 32;
     x = build_to(b, OP_broadcast, x, type_block(types, power->type->element, r + 1, shape));

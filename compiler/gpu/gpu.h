@@ -39,8 +39,8 @@ typedef struct GpuTarget {
 extern const GpuTarget gpu_targets[]; /* NULL name ends it */
 const GpuTarget *gpu_target(const char *name); /* "sm_80", "cuda:80"; NULL when unknown */
 
-/* The list from BLOCK to PLACED for a target; run with pipeline_run after pipeline_block. The target
- * is found in module->target. */
+/* The list from BLOCK to PLACED for a target; run with pipeline_run after pipeline_block. The
+ * target is found in module->target. */
 extern const Pass pipeline_gpu[];
 
 bool pass_lay(Module *module);      /* BLOCK -> LAID */
@@ -48,58 +48,60 @@ bool pass_settle(Module *module);   /* LAID */
 bool pass_pipeline(Module *module); /* LAID: software pipelining of `for` */
 bool pass_place(Module *module);    /* LAID -> PLACED: shared memory by lifetime, barriers */
 
-/* ---- what holds at LAID and PLACED ----------------------------------------------------------------
+/* ---- what holds at LAID and PLACED ------------------------------------------------------------
  *
- * Every block value has a layout that is onto its block, with exactly 5 lane bits and log2(num_warps)
- * warp bits. Registers of a value are numbered by its register bits. `a` == `b` below: the same
- * interned layout. Rules that follow from equal types (arithmetic, compare, select, load, store, for,
- * if ...) need no words; rules_layout.c checks the others:
+ * Every block value has a layout that is onto its block, with exactly 5 lane bits and
+ * log2(num_warps) warp bits. Registers of a value are numbered by its register bits. `a` == `b`
+ * below: the same interned layout. Rules that follow from equal types (arithmetic, compare, select,
+ * load, store, for, if ...) need no words; rules_layout.c checks the others:
  *
  *   constant, arange, splat   any layout: each thread makes its own elements
  *   expand_dims, reshape      result == operand: register r stays register r
  *   permute                   layout_permute(operand): register r stays register r
- *   broadcast                 register r of the result is register bit_map_apply(map, r) of the same
- *                             thread's operand, with the map of layout_broadcast_map
+ *   broadcast                 register r of the result is register bit_map_apply(map, r) of the
+ *                             same thread's operand, with the map of layout_broadcast_map
  *   join                      layout_join(operand): register 2 r + i is register r of operand i
  *   split                     layout_split(operand, &half, &bit): result i's register r is the
  *                             operand's register r with bit `bit` set to i (higher bits moved up)
  *   concat                    layout_concat(operand): the operands' registers, one after the other
  *   cast, bitcast, map, inline_asm, scan   all blocks the same layout
- *   reduce                    layout_slice(operand, axis); every thread whose slice column is a copy
- *                             gets the result too (butterfly shuffles, then shared memory at
+ *   reduce                    layout_slice(operand, axis); every thread whose slice column is a
+ *                             copy gets the result too (butterfly shuffles, then shared memory at
  *                             `scratch` when warp bits move along the axis)
+ *   scan                      along the axis, columns are single bits, in ascending order:
+ *                             registers, lanes, warps, then registers again (each may be empty)
  *   convert                   any to any: layout_conversion(from, to, &map) says how; for
  *                             CONVERT_SHARED (and only then) `scratch` is set
  *   gather                    result == index; source any (whole source through `scratch`)
  *   histogram                 counts any (`scratch`: 4 bytes a count)
- *   atomic_rmw, atomic_cas    one layout. Threads and registers that hold copies (layout_copies) do
- *                             nothing; when the result is used and there are lane or warp copies,
- *                             the old values go round through `scratch` (one element each). A
- *                             scalar atomic is done by thread 0 and its result goes the same way.
+ *   atomic_rmw, atomic_cas    one layout. Threads and registers that hold copies (layout_copies)
+ *                             do nothing; when the result is used and there are lane or warp
+ *                             copies, the old values go round through `scratch` (one element
+ *                             each). A scalar atomic is done by thread 0 and its result goes the
+ *                             same way.
  *   store                     threads that hold copies do nothing; a scalar store is thread 0's
- *   scan                      along the axis, columns are single bits, in ascending order:
- *                             registers, lanes, warps, then registers again (each part may be empty)
  *   dot                       result == operand 2, and one of
- *                               dot_mma(op, target, &tile): the result is tile_mma_result(tile), a is
- *                                 tile_mma_a, b is tile_mma_b (element_bits of the operands)
+ *                               gpu_dot_mma(module, op, &tile): the result is tile_mma_result, a
+ *                                 is tile_mma_a, b is tile_mma_b (element_bits of the operands)
  *                               otherwise FMA: a's lane and warp columns are those of the result,
- *                                 projected on M (k = 0); its registers cover, with the rows of the
- *                                 thread, all k (layout_find_register finds element (m, k) of the
- *                                 thread); b likewise with N
+ *                                 projected on M (k = 0); its registers cover, with the rows of
+ *                                 the thread, all k (layout_find_register finds element (m, k) of
+ *                                 the thread); b likewise with N
  *   dot_scaled                does not occur: lay turns it into dot
  *   shared_store, shared_load the block of buffer number operand 1; element e of the block lies at
  *                             offset o (in elements) of the buffer with columns(o) = e, so
  *                             bytes: scratch + (buffer * count + o) * size
- *   async_copy                cp.async of the pointers' block into that buffer; masked-off elements
- *                             are filled with 0 (operand `other`, when given, is 0: src-size 0). Runs
- *                             per thread are at least 4 bytes contiguous in both memories.
- *   async_wait {count}        cp.async.wait_group count; a `barrier` follows where others' data is read
- *   barrier                   bar.sync 0. pass_place puts every barrier that is needed *between* ops; an
- *                             op that uses its own `scratch` puts the barriers inside itself (between
- *                             its writes and its reads), none before or after.
+ *   async_copy                cp.async of the pointers' block into that buffer; masked-off
+ *                             elements are filled with 0 (src-size 0; `other`, when given, is 0).
+ *                             Runs per thread are at least 4 bytes contiguous in both memories
+ *   async_wait {count}        cp.async.wait_group count; a `barrier` follows where others' data is
+ *                             read
+ *   barrier                   bar.sync 0. pass_place puts every barrier that is needed *between*
+ *                             ops; an op that uses its own `scratch` puts the barriers inside
+ *                             itself (between its writes and its reads), none before or after
  *
  * PLACED: every op above that needs shared memory has `scratch`: a byte offset, multiple of 128;
- * gpu_scratch_bytes(op) bytes from there are its own while it runs (shared_alloc: while it is used).
+ * gpu_scratch_bytes(op) bytes from there are its own while it runs (shared_alloc: while used).
  */
 
 /* Bytes of shared memory the op needs: for its own use while it runs, or as the buffers of a
@@ -116,18 +118,18 @@ const char *gpu_check_placed(Module *module, const Op **culprit);
 /* Is this dot done by mma.sync, and with which tile? False: by FMA. */
 bool gpu_dot_mma(const Module *module, const Op *dot, MmaTile *tile);
 
-/* ---- emission -------------------------------------------------------------------------------- */
+/* ---- emission ---------------------------------------------------------------------------- */
 
-/* Kernel ABI: the parameters in order, pointers as 64-bit global addresses, i1 as one byte; then the
- * launch must give block size kernel->num_warps * 32 and kernel->shared_bytes of dynamic shared
+/* Kernel ABI: the parameters in order, pointers as 64-bit global addresses, i1 as one byte; then
+ * the launch must give block size kernel->num_warps * 32 and kernel->shared_bytes of dynamic shared
  * memory. The entry has the kernel's name. */
 typedef struct GpuCode {
     Text *llvm; /* LLVM IR before optimisation; NULL: not wanted */
     Text *ptx;
 } GpuCode;
 
-/* Needs PLACED. False and messages in module->diagnostics when something cannot be emitted. The same
- * module gives the same bytes. Thread-safe. */
+/* Needs PLACED. False and messages in module->diagnostics when something cannot be emitted. The
+ * same module gives the same bytes. Thread-safe. */
 bool gpu_emit(Module *module, const GpuTarget *target, GpuCode *code);
 
 #endif

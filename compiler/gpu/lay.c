@@ -1,11 +1,12 @@
 /* lay.c: BLOCK -> LAID: a layout for every block value.
  *
- * Memory accesses and dots are the anchors (anchor.c): they know which layout they want. From them a
- * choice flows through the kernel: an op works in the layout of its weightiest operand. A value that
- * is cheap to make again (constants, ranges, index arithmetic on them) has no choice of its own, nor
- * have shape ops: they are made in whatever layout a user asks for, once for each, from operands in
- * the layout that follows. So masks and pointers come in the layout of their access, and a row
- * maximum is repeated in the layout of the block it is subtracted from, and nothing is moved.
+ * Memory accesses and dots are the anchors (anchor.c): they know which layout they want. From them
+ * a choice flows through the kernel: an op works in the layout of its weightiest operand. A value
+ * that is cheap to make again (constants, ranges, index arithmetic on them) has no choice of its
+ * own, nor have shape ops: they are made in whatever layout a user asks for, once for each, from
+ * operands in the layout that follows. So masks and pointers come in the layout of their access,
+ * and a row maximum is repeated in the layout of the block it is subtracted from, and nothing is
+ * moved.
  *
  * Everything else has a home, the layout it is computed in, and a user that wants another one gets
  * a `convert` next to the definition, so that what a loop uses is converted before the loop. The
@@ -40,7 +41,7 @@ typedef struct Lay {
     bool changed;
 } Lay;
 
-/* ---- notes on values ---------------------------------------------------------------------------- */
+/* ---- notes on values --------------------------------------------------------------------- */
 
 static Note **find_slot(Note **slots, uint32_t capacity, const Value *value) {
     uint32_t at = (uint32_t)hash_bytes(0, &value, sizeof value) & (capacity - 1);
@@ -109,7 +110,7 @@ static const Layout *home_of(Lay *l, const Value *value) {
     return choice.layout ? choice.layout : anchor_default(&l->anchors, value->type);
 }
 
-/* ---- shape ops: from one side to the other ------------------------------------------------------ */
+/* ---- shape ops: from one side to the other ----------------------------------------------- */
 
 static bool is_shape(OpCode code) {
     return code == OP_expand_dims || code == OP_broadcast || code == OP_reshape ||
@@ -122,8 +123,7 @@ static const Layout *layout_before(Lay *l, const Op *op, const Layout *wanted) {
     int64_t inverse[MAX_RANK];
     const Attribute *order = op_attribute(op, ATTR_order);
     switch (op->code) {
-    case OP_broadcast:
-        return keep(l, layout_unbroadcast(wanted, to->rank, from->shape, to->shape));
+    case OP_broadcast: return keep(l, layout_unbroadcast(wanted, to->rank, from->shape, to->shape));
     case OP_permute:
         for (uint32_t i = 0; i < to->rank; i++) inverse[order->ints[i]] = i;
         return keep(l, layout_permute(wanted, to->rank, to->shape, inverse));
@@ -145,7 +145,7 @@ static Choice choice_after(Lay *l, const Op *op, Choice choice) {
     }
 }
 
-/* ---- first walk: choices ------------------------------------------------------------------------- */
+/* ---- first walk: choices ----------------------------------------------------------------- */
 
 /* Does the value, changed only element by element, become the left operand of a dot or the rows of
  * a reduction? Then its rows should stay within a warp. */
@@ -197,8 +197,7 @@ static const Layout *memory_layout(Lay *l, const Op *op) {
 static const Layout *reduce_layout(Lay *l, const Op *op) {
     const Type *type = op_operand(op, 0)->type;
     Choice best = or_any(l, of_operands(l, op), type);
-    if (op->code == OP_scan &&
-        !scan_fits(best.layout, type, (uint32_t)op_int(op, ATTR_axis, 0)))
+    if (op->code == OP_scan && !scan_fits(best.layout, type, (uint32_t)op_int(op, ATTR_axis, 0)))
         return anchor_default(&l->anchors, type);
     return best.layout;
 }
@@ -249,8 +248,7 @@ static Choice plain_choice(Lay *l, const Op *op, uint32_t index) {
         best = or_any(l, of_operands(l, op), op_operand(op, 0)->type);
         best.layout = keep(l, layout_concat(best.layout));
         return best;
-    case OP_gather:
-        return or_any(l, choice_of(l, op_operand(op, 1)), result->type);
+    case OP_gather: return or_any(l, choice_of(l, op_operand(op, 1)), result->type);
     case OP_reduce: {
         const Type *type = op_operand(op, 0)->type;
         best = or_any(l, of_operands(l, op), type);
@@ -359,7 +357,7 @@ static void choose_all(Lay *l) {
     }
 }
 
-/* ---- second walk: values in layouts -------------------------------------------------------------- */
+/* ---- second walk: values in layouts ------------------------------------------------------ */
 
 static Builder after(Lay *l, const Value *value) {
     Builder b = {.module = l->module};
@@ -415,8 +413,8 @@ static Value *remake(Lay *l, Value *value, const Layout *layout, bool for_dot) {
 static uint32_t fastest_dim(const Type *type) {
     const Layout *l = type->layout;
     uint32_t shift = 0, d = type->rank;
-    uint32_t first = l->bits[PLACE_REGISTER] ? l->columns[PLACE_REGISTER][0]
-                                             : l->columns[PLACE_LANE][0];
+    uint32_t first =
+        l->bits[PLACE_REGISTER] ? l->columns[PLACE_REGISTER][0] : l->columns[PLACE_LANE][0];
     while (d-- > 0 && first) {
         if (first >> shift & (type->shape[d] - 1)) return d;
         shift += log2_exact(type->shape[d]);
@@ -431,8 +429,7 @@ static Op *store_shared(Lay *l, Value *home) {
     uint32_t order[MAX_RANK] = {fastest_dim(type)};
     for (uint32_t d = type->rank, at = 1; d-- > 0;)
         if (d != order[0]) order[at++] = d;
-    Layout swizzled =
-        tile_shared_for_rows(type->rank, type->shape, order, type_element_size(type));
+    Layout swizzled = tile_shared_for_rows(type->rank, type->shape, order, type_element_size(type));
     const Type *shared = type_shared(l->types, type, &swizzled);
     Op *alloc = build_op(&b, OP_shared_alloc, 0, NULL, 1, &shared);
     op_set_int(l->module, alloc, ATTR_buffers, 1);
@@ -445,8 +442,8 @@ static Value *through_shared(Lay *l, Value *value, const Layout *layout) {
     value_in(l, value, home_of(l, value), false);
     if (!note->stored) note->stored = store_shared(l, value);
     Op *store = note->stored;
-    Builder b = {.module = l->module, .region = store->parent, .before = store->next,
-                 .at = store->at};
+    Builder b = {
+        .module = l->module, .region = store->parent, .before = store->next, .at = store->at};
     const Type *wanted = type_with_layout(l->types, value->type, layout);
     Value *operands[] = {op_operand(store, 0), op_operand(store, 1)};
     Op *load = build_op(&b, OP_shared_load, 2, operands, 1, &wanted);
@@ -586,9 +583,8 @@ static void lay_reduce(Lay *l, Op *op) {
     set_operands_in(l, op, 0, layout);
     for (uint32_t i = 0; i < op->result_count; i++)
         set_result(l, &op->results[i],
-                   op->code == OP_scan
-                       ? *layout
-                       : layout_slice(layout, type->rank, type->shape, axis, NULL));
+                   op->code == OP_scan ? *layout
+                                       : layout_slice(layout, type->rank, type->shape, axis, NULL));
 }
 
 /* Ops that work element by element, in the layout of the weightiest operand. */
@@ -696,7 +692,9 @@ bool pass_lay(Module *module) {
     const GpuTarget *target = module->target ? gpu_target(module->target) : NULL;
     lay_prepare_dots(module, target);
     Lay l = {.module = module, .types = &module->types};
-    l.anchors = (Anchors){.module = module, .target = target, .axis = axis_analyse(module),
+    l.anchors = (Anchors){.module = module,
+                          .target = target,
+                          .axis = axis_analyse(module),
                           .num_warps = module->kernel->num_warps};
     choose_all(&l);
     lay_region(&l, module->kernel->body);

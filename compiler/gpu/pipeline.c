@@ -15,10 +15,10 @@
  * The one barrier does two things: what others copied for this iteration is there, and the buffer
  * that is filled next, which was read in the iteration before, is free.
  *
- * What an address or a mask depends on inside the loop (the index, carried pointers, and pure ops on
- * them) is computed again for the iteration ahead; carried values of that kind are carried twice,
- * and dce drops the old ones. Loads of the kind may stand there too (tables of pages): they are
- * masked off behind the end like the copies.
+ * What an address or a mask depends on inside the loop (the index, carried pointers, and pure ops
+ * on them) is computed again for the iteration ahead; carried values of that kind are carried
+ * twice, and dce drops the old ones. Loads of the kind may stand there too (tables of pages): they
+ * are masked off behind the end like the copies.
  *
  * Only innermost loops with a signed index and a constant positive step; only loads whose bytes
  * nothing in the loop writes; only runs of 4 bytes or more; only as many stages as shared memory
@@ -41,13 +41,13 @@ typedef struct Loop {
     Region *body;
     int64_t step;
     VEC(Copy) copies;
-    VEC(Op *) slice;         /* ops of the body to compute again, in order */
-    VEC(uint32_t) carried;   /* carried values to carry twice */
-    VEC(Value *) ahead;      /* their values for the next iteration to copy */
+    VEC(Op *) slice;       /* ops of the body to compute again, in order */
+    VEC(uint32_t) carried; /* carried values to carry twice */
+    VEC(Value *) ahead;    /* their values for the next iteration to copy */
     uint32_t stages;
 } Loop;
 
-/* ---- may it? ------------------------------------------------------------------------------------ */
+/* ---- may it? ----------------------------------------------------------------------------- */
 
 /* The bytes that one thread's cp.async may take at once. */
 static uint32_t run_bytes(const Loop *l, const Op *load) {
@@ -85,7 +85,8 @@ static bool is_written(const Region *region, const Value *pointers) {
         for (uint32_t i = 0; i < op->region_count; i++)
             if (is_written(op->regions[i], pointers)) return true;
         if (op->code == OP_barrier || (op->code == OP_inline_asm && !op_is_pure(op))) return true;
-        if (op->code != OP_store && op->code != OP_atomic_rmw && op->code != OP_atomic_cas) continue;
+        if (op->code != OP_store && op->code != OP_atomic_rmw && op->code != OP_atomic_cas)
+            continue;
         if (op->code != OP_store && !type_is_block(op_operand(op, 0)->type)) return true; /* lock */
         const Value *written = gpu_pointer_root(op_operand(op, 0));
         if (!root || !written || root == written) return true;
@@ -118,8 +119,8 @@ static bool add_to_slice(Loop *l, Slice *s, const Value *value) {
     Op *op = value->op;
     if (!op || op->parent != l->body) return true; /* from outside the loop */
     if (has_op((const Op *const *)s->ops.data, s->ops.length, op)) return true;
-    bool load = op->code == OP_load && !op_int(op, ATTR_is_volatile, 0) &&
-                op->operand_count <= 2 && !is_written(l->body, op_operand(op, 0));
+    bool load = op->code == OP_load && !op_int(op, ATTR_is_volatile, 0) && op->operand_count <= 2 &&
+                !is_written(l->body, op_operand(op, 0));
     if (!load && (!op_is_pure(op) || op->region_count || op->code == OP_dot ||
                   gpu_scratch_bytes(l->module, op) > 0))
         return false;
@@ -214,7 +215,7 @@ static bool is_innermost(const Region *body) {
     return true;
 }
 
-/* ---- the copies of one iteration ------------------------------------------------------------------ */
+/* ---- the copies of one iteration --------------------------------------------------------- */
 
 static Value *mapped(const ValueMap *map, Value *value) {
     for (uint32_t i = map->length; i >= 2; i -= 2)
@@ -275,13 +276,14 @@ static void copy_iteration(Loop *l, Builder *b, Value *index, Value *buffer, Val
         l->ahead.data[i] = mapped(&map, op_operand(l->body->last, l->carried.data[i]));
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------- */
 
 static Value *number(Builder *b, const Type *type, int64_t value) {
     return build_constant_int(b, type, value);
 }
 
-/* Iteration `ahead` after the one with this index: is it there? Written so that nothing overflows. */
+/* Iteration `ahead` after the one with this index: is it there? Written so that nothing overflows.
+ */
 static Value *is_within(Builder *b, Value *to, Value *index, int64_t distance) {
     Value *left = build_binary(b, OP_sub, to, index);
     return build_binary(b, OP_gt, left, number(b, index->type, distance));
@@ -365,7 +367,7 @@ static void pipeline_loop(Loop *l) {
     uint32_t first = l->op->result_count, count = l->carried.length + 2;
     Value **extra = arena_array(m->arena, Value *, count);
     for (uint32_t i = 0; i < l->carried.length; i++) extra[i] = l->ahead.data[i];
-    extra[count - 2] = number(&before, i32, 0);              /* to read from */
+    extra[count - 2] = number(&before, i32, 0);             /* to read from */
     extra[count - 1] = number(&before, i32, l->stages - 1); /* to copy into */
     move_body(l, widen_loop(l, &before, extra, count));
     Value **arguments = l->body->arguments + 1 + first;
@@ -403,7 +405,7 @@ static void pipeline_loop(Loop *l) {
     op_set_int(m, drain, ATTR_count, 0);
 }
 
-/* ---- the pass ------------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------- */
 
 typedef struct Search {
     Module *module;

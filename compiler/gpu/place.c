@@ -4,15 +4,16 @@
  * shared_alloc until its last use, to the end of the loops that the use lies in and the alloc does
  * not. The largest goes first, each to the lowest offset that is free for its life.
  *
- * Then one walk keeps the accesses since the last barrier. An op that would read what another thread
- * may still be writing, or write what another may still be reading, gets a barrier before it. A loop
- * is walked twice, the second time with what its end leaves open. What goes on within a ring (a
- * shared_alloc with several buffers) is left to the pass that made it: it knows whose turn it is.
+ * Then one walk keeps the accesses since the last barrier. An op that would read what another
+ * thread may still be writing, or write what another may still be reading, gets a barrier before
+ * it. A loop is walked twice, the second time with what its end leaves open. What goes on within a
+ * ring (a shared_alloc with several buffers) is left to the pass that made it: it knows whose turn
+ * it is.
  *
- * Global memory is held to the same rule, as far as it is plain that two accesses may touch the same
- * bytes: a program reads what it wrote, whichever of its threads did. Accesses are told apart by the
- * parameter that their pointers come from; accesses through the very same pointers are each thread's
- * own. And a scalar atomic (a lock, a counter) comes after everything before it.
+ * Global memory is held to the same rule, as far as it is plain that two accesses may touch the
+ * same bytes: a program reads what it wrote, whichever of its threads did. Accesses are told apart
+ * by the parameter that their pointers come from; accesses through the very same pointers are each
+ * thread's own. And a scalar atomic (a lock, a counter) comes after everything before it.
  */
 #include "compiler/gpu/gpu.h"
 
@@ -20,7 +21,7 @@
 
 enum { SHARED_ALIGNMENT = 128 };
 
-/* ---- how much ----------------------------------------------------------------------------------- */
+/* ---- how much ---------------------------------------------------------------------------- */
 
 /* 2^(bits of a place that move along the axis). */
 static uint32_t extent_in(const Type *type, Place place, uint32_t axis) {
@@ -88,7 +89,7 @@ uint32_t gpu_scratch_bytes(const Module *module, const Op *op) {
     }
 }
 
-/* ---- where -------------------------------------------------------------------------------------- */
+/* ---- where ------------------------------------------------------------------------------- */
 
 typedef struct Piece {
     Op *op;
@@ -200,7 +201,7 @@ static void place_all(Placer *p) {
     }
 }
 
-/* ---- barriers ----------------------------------------------------------------------------------- */
+/* ---- barriers ---------------------------------------------------------------------------- */
 
 /* Something read or written since the last barrier. */
 typedef struct Access {
@@ -240,8 +241,8 @@ const Value *gpu_pointer_root(const Value *v) {
 }
 
 static Access global_access(const Value *pointers, bool writes) {
-    return (Access){.writes = writes, .global = true, .root = gpu_pointer_root(pointers),
-                    .pointers = pointers};
+    return (Access){
+        .writes = writes, .global = true, .root = gpu_pointer_root(pointers), .pointers = pointers};
 }
 
 static Access shared_access(const Op *owner, uint32_t bytes, bool writes) {
@@ -285,8 +286,7 @@ static void barrier_before(Walk *w, Op *op) {
 /* One access of an op. */
 static void access_now(Walk *w, Op *op, Access access) {
     bool collision = false;
-    for (uint32_t i = 0; i < w->open.length; i++)
-        collision |= collides(&w->open.data[i], &access);
+    for (uint32_t i = 0; i < w->open.length; i++) collision |= collides(&w->open.data[i], &access);
     if (collision) barrier_before(w, op);
 }
 
@@ -363,7 +363,7 @@ static void walk_region(Walk *w, Region *region) {
     for (Op *op = region->first; op; op = op->next) walk_op(w, op);
 }
 
-/* ---- the pass ----------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------- */
 
 bool pass_place(Module *module) {
     if (module->level == LEVEL_PLACED) return false;

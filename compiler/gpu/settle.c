@@ -11,9 +11,9 @@
  *     of an `if` uses
  *
  * Last, what goes through shared memory is read back as late as can be, and written right before:
- * the loads from global memory are then all under way before the first one is waited for, and blocks
- * that one op needs together share their barriers. An operand that stays the same in a loop full of
- * dots is read back in each iteration: it would take registers that the sums need.
+ * the loads from global memory are then all under way before the first one is waited for, and
+ * blocks that one op needs together share their barriers. An operand that stays the same in a loop
+ * full of dots is read back in each iteration: it would take registers that the sums need.
  */
 #include "compiler/gpu/gpu.h"
 
@@ -30,7 +30,7 @@ static bool has_one_use(const Value *v) {
     return v->uses && !v->uses->next;
 }
 
-/* ---- local rewrites ----------------------------------------------------------------------------- */
+/* ---- local rewrites ---------------------------------------------------------------------- */
 
 static void fold_chain(Settle *s, Op *op) {
     Value *x = op_operand(op, 0);
@@ -96,10 +96,10 @@ static void visit(Op *op, void *context) {
     if (op->parent && op->code == OP_convert) sink_into_branch(s, op);
 }
 
-/* ---- carried values ----------------------------------------------------------------------------- */
+/* ---- carried values ---------------------------------------------------------------------- */
 
-/* The type that all users inside convert the carried value to, when the loop gives one of that type;
- * else NULL. */
+/* The type that all users inside convert the carried value to, when the loop gives one of that
+ * type; else NULL. */
 static const Type *carried_as(const Op *loop, uint32_t i) {
     const Value *inside = loop->regions[0]->arguments[i + 1];
     const Value *given = op_operand(loop->regions[0]->last, i);
@@ -142,7 +142,7 @@ static void visit_loop(Op *op, void *context) {
     }
 }
 
-/* ---- order -------------------------------------------------------------------------------------- */
+/* ---- order ------------------------------------------------------------------------------- */
 
 /* The op of `region` that holds the first use of the value; NULL: there is none. */
 static Op *first_user(const Value *value, const Region *region) {
@@ -237,14 +237,14 @@ static void write_late(Region *region) {
             if (o->region_count) break;
         }
         if (!place) continue;
-        while (place->previous != op && (follows_shared_load(place->previous) ||
-                                         place->previous->code == OP_shared_store))
+        while (place->previous != op &&
+               (follows_shared_load(place->previous) || place->previous->code == OP_shared_store))
             place = place->previous;
         if (place->previous != op) op_move_before(op, place);
     }
 }
 
-/* ---- the pass ----------------------------------------------------------------------------------- */
+/* ---- the pass ---------------------------------------------------------------------------- */
 
 bool pass_settle(Module *module) {
     Settle s = {.module = module};

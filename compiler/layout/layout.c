@@ -11,7 +11,7 @@ uint32_t log2_exact(uint32_t power_of_two) {
     return (uint32_t)__builtin_ctz(power_of_two);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 bool layout_equal(const Layout *a, const Layout *b) {
     return memcmp(a, b, sizeof *a) == 0;
@@ -112,7 +112,7 @@ uint32_t layout_vector_bits(const Layout *l, const uint8_t *order) {
     }
 }
 
-/* ---- algebra --------------------------------------------------------------------------------- */
+/* ---- algebra ----------------------------------------------------------------------------- */
 
 void layout_push(Layout *l, Place place, uint32_t column) {
     assert(l->bits[place] < MAX_PLACE_BITS);
@@ -182,7 +182,7 @@ bool layout_quotient(const Layout *from, const Layout *to, BitMap *map) {
     return true;
 }
 
-/* ---- shapes ---------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------ */
 
 /* shift[d]: where dim d's bits begin in a row-major number. */
 static uint32_t dim_shifts(uint32_t rank, const uint32_t *shape, uint32_t *shift) {
@@ -335,7 +335,7 @@ bool layout_split(const Layout *l, Layout *half, uint32_t *register_bit) {
     return found;
 }
 
-/* ---- text ------------------------------------------------------------------------------------ */
+/* ---- text -------------------------------------------------------------------------------- */
 
 static const char place_letters[] = {'r', 'l', 'w', 'o'};
 
@@ -389,7 +389,7 @@ bool layout_read(const char **text, Layout *l) {
     return true;
 }
 
-/* ---- how to convert -------------------------------------------------------------------------- */
+/* ---- how to convert ---------------------------------------------------------------------- */
 
 /* For each input of `to` an input of `from` with the element, preferring the thread itself: a bit
  * of `to` that may stay where it is does. */

@@ -50,7 +50,7 @@ typedef struct Layout {
 
 uint32_t log2_exact(uint32_t power_of_two);
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 bool layout_equal(const Layout *a, const Layout *b);
 uint32_t layout_total_bits(const Layout *l); /* over all places */
@@ -71,7 +71,7 @@ uint32_t layout_copies(const Layout *l, Place place);
  * k of contiguous memory is bit order[k] of an element number; NULL: the row-major numbers). */
 uint32_t layout_vector_bits(const Layout *l, const uint8_t *order);
 
-/* ---- algebra --------------------------------------------------------------------------------- */
+/* ---- algebra ----------------------------------------------------------------------------- */
 
 /* Appends a column to a place. */
 void layout_push(Layout *l, Place place, uint32_t column);
@@ -98,7 +98,7 @@ bool bit_map_invert(const BitMap *map, BitMap *inverse);           /* false: sin
  * False when `to` lacks an element that `from` holds. */
 bool layout_quotient(const Layout *from, const Layout *to, BitMap *map);
 
-/* ---- shapes ---------------------------------------------------------------------------------- */
+/* ---- shapes ------------------------------------------------------------------------------ */
 
 /* The layout of the transposed block: result dim i is operand dim order[i]. */
 Layout layout_permute(const Layout *l, uint32_t rank, const uint32_t *shape, const int64_t *order);
@@ -132,7 +132,7 @@ void layout_print(const Layout *l, Text *out);
 /* Reads the form at *text and moves it on; false (and *text where it failed) when it is not one. */
 bool layout_read(const char **text, Layout *l);
 
-/* ---- how to convert -------------------------------------------------------------------------- */
+/* ---- how to convert ---------------------------------------------------------------------- */
 
 typedef enum ConversionKind {
     CONVERT_NOTHING,   /* the same element in the same place */

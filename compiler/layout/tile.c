@@ -65,7 +65,7 @@ Layout tile_coalesced(uint32_t rank, const uint32_t *shape, const uint32_t *orde
     return finish(&f, order);
 }
 
-/* ---- mma.sync -------------------------------------------------------------------------------- */
+/* ---- mma.sync ---------------------------------------------------------------------------- */
 
 uint32_t tile_mma_warps_m(uint32_t m, uint32_t n, uint32_t num_warps) {
     uint32_t warps_m = 1, warps_n = 1;
@@ -141,7 +141,7 @@ Layout tile_mma_b(const MmaTile *t, uint32_t element_bits) {
     return finish(&f, order);
 }
 
-/* ---- shared memory --------------------------------------------------------------------------- */
+/* ---- shared memory ----------------------------------------------------------------------- */
 
 Layout tile_shared(uint32_t rank, const uint32_t *shape, const uint32_t *order,
                    uint32_t vector_bits, uint32_t per_phase_bits, uint32_t phase_bits) {
