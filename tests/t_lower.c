@@ -1,7 +1,7 @@
 /* t_lower.c: the front end as a library: questions about a file, lowering requests, and what
  * `tkc check` says when types are unknown (golden/ir and golden/error hold the rest). */
 #include "lang/lang.h"
-#include "unit.h"
+#include "tests/unit.h"
 
 static const char prelude[] = "import triton\nimport triton.language as tl\n";
 
