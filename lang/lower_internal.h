@@ -325,7 +325,7 @@ void warn_of_overflow(Lower *l, const Value *v, Span at);
 
 /* ---- builtin.c ----------------------------------------------------------------------------- */
 
-/* A function of triton.language (module "triton.language", "...math", "...libdevice") or of Python. */
+/* A function of triton.language or a module below it, or of Python. */
 const Builtin *builtin_find(const char *module, const char *name);
 const Builtin *builtin_method(const char *name); /* x.name(...) */
 const char *builtin_nearest(const char *name);

@@ -6,8 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 failed=0
 names() {
-  sed -nE 's/^BUILTIN\((TL|METHOD|PYTHON|TRITON|DESCRIPTOR)[A-Z| ]*, *([A-Za-z_0-9]+),.*/\2/p' lang/builtins.def
-  sed -nE 's/^(def|class) ([A-Za-z][A-Za-z_0-9]*).*/\2/p; s/^([A-Za-z][A-Za-z_0-9]*) = .*/\1/p' lang/std.tk
+  local modules='(TL|METHOD|PYTHON|TRITON|DESCRIPTOR)[A-Z| ]*' name='([A-Za-z][A-Za-z_0-9]*)'
+  sed -nE "s/^BUILTIN\($modules, *([A-Za-z_0-9]+),.*/\2/p" lang/builtins.def
+  sed -nE "s/^(def|class) $name.*/\2/p; s/^$name = .*/\1/p" lang/std.tk
 }
 count=0
 while read -r name; do
