@@ -216,11 +216,60 @@ START_TEST(by_hand) {
 }
 END_TEST
 
+/* What a profiler would say of single accesses: { code, requests, sectors, wavefronts, ideal }. */
+static const struct {
+    const char *code;
+    u32 requests, sectors, waves, ideal;
+} counted[] = {
+    {"mad.wide.u32 %q1, %l, 4, %m; ld.global.u32 %o, [%q1];", 1, 4, 0, 0},
+    {"mad.wide.u32 %q1, %l, 32, %m; ld.global.u32 %o, [%q1];", 1, 32, 0, 0},
+    {"ld.global.u32 %o, [%m];", 1, 1, 0, 0},
+    {"mad.wide.u32 %q1, %l, 16, %m; ld.global.v4.u32 {%o, _, _, _}, [%q1];", 1, 16, 0, 0},
+    {"setp.lt.u32 %p1, %l, 8; mov.u32 %o, 0; mad.wide.u32 %q1, %l, 4, %m; "
+     "@%p1 ld.global.u32 %o, [%q1];",
+     1, 1, 0, 0},
+    {"mov.u32 %r1, s; mad.lo.u32 %r1, %l, 4, %r1; st.shared.u32 [%r1], %l; mov.u32 %o, 0;", 0, 0, 1,
+     1},
+    {"mov.u32 %r1, s; mad.lo.u32 %r1, %l, 8, %r1; st.shared.u32 [%r1], %l; mov.u32 %o, 0;", 0, 0, 2,
+     1},
+    {"mov.u32 %r1, s; mad.lo.u32 %r1, %l, 128, %r1; st.shared.u32 [%r1], %l; mov.u32 %o, 0;", 0, 0,
+     32, 1},
+    {"mov.u32 %r1, s; mad.lo.u32 %r1, %l, 132, %r1; setp.lt.u32 %p1, %l, 31; "
+     "@%p1 st.shared.u32 [%r1], %l; mov.u32 %o, 0;",
+     0, 0, 1, 1},
+    {"mov.u32 %r1, s; mad.lo.u32 %r1, %l, 16, %r1; st.shared.v4.u32 [%r1], {%l, %l, %l, %l}; "
+     "mov.u32 %o, 0;",
+     0, 0, 4, 4},
+};
+
+START_TEST(counting) {
+    u32 out[32], memory[1024] = {0};
+    Emu e;
+    emu_test_init(&e);
+    const char *text = arena_printf(&e.arena, "%s%s%s", head, counted[_i].code, tail);
+    ck_assert_msg(emu_test_load(&e, "hand.ptx", text, strlen(text)) != NULL, "%s",
+                  emu_messages(&e));
+    emu_test_array(&e, "out", out, sizeof out);
+    emu_test_array(&e, "memory", memory, sizeof memory);
+    e.launch.counters = true;
+    emu_test_run(&e, "k", 1, 32);
+    const EmuCounters *c = &e.result.counters;
+    ck_assert_uint_eq(c->load_requests, counted[_i].requests);
+    ck_assert_uint_eq(c->load_sectors, counted[_i].sectors);
+    ck_assert_uint_eq(c->shared_wavefronts, counted[_i].waves);
+    ck_assert_uint_eq(c->ideal_wavefronts, counted[_i].ideal);
+    ck_assert_uint_eq(c->store_requests, 1); /* the result's */
+    ck_assert_uint_eq(c->store_sectors, 4);
+    emu_test_free(&e);
+}
+END_TEST
+
 static Suite *suite(void) {
     Suite *s = suite_create("emu_hand");
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, by_hand, 0, (int)ARRAY_LENGTH(cases));
+    tcase_add_loop_test(c, counting, 0, (int)ARRAY_LENGTH(counted));
     suite_add_tcase(s, c);
     return s;
 }
