@@ -28,6 +28,10 @@ typedef struct Report {
     char text[16384];
     size_t length;
     uint32_t ran, failed;
+    struct {
+        char name[64];
+        uint32_t ran;
+    } devices[8]; /* how many cases ran on each */
 } Report;
 
 __attribute__((format(printf, 4, 5))) static void complain(Report *report, const char *device,
@@ -172,6 +176,24 @@ static void launch(tkc_device *device, tkc_kernel *kernel, const char *stem, con
     for (uint32_t k = 0; k < c->input_count; k++) tkc_buffer_destroy(buffers[k]);
 }
 
+static void count_run(Report *report, const char *device) {
+    report->ran++;
+    for (int i = 0; i < 8; i++) {
+        if (report->devices[i].ran && strcmp(report->devices[i].name, device) != 0) continue;
+        snprintf(report->devices[i].name, sizeof report->devices[i].name, "%.63s", device);
+        report->devices[i].ran++;
+        return;
+    }
+}
+
+static void print_runs(const Report *report, const char *path) {
+    printf("%s:", path);
+    for (int i = 0; i < 8 && report->devices[i].ran; i++)
+        printf(" %u on %s", report->devices[i].ran, report->devices[i].name);
+    printf("\n");
+    fflush(stdout);
+}
+
 static void run_case(tkc_context *context, const char *file, const char *stem, const Case *c,
                      Report *report) {
     for (uint32_t i = 0; i < tkc_device_count(context); i++) {
@@ -181,7 +203,7 @@ static void run_case(tkc_context *context, const char *file, const char *stem, c
         ck_assert_int_eq(tkc_device_describe(context, i, &info), TKC_OK);
         if (!info.available || tkc_device_open(context, info.name, &device) != TKC_OK) continue;
         tkc_kernel *kernel = compile(context, file, c, tkc_device_target(device), &log);
-        report->ran++;
+        count_run(report, info.name);
         if (kernel)
             launch(device, kernel, stem, c, report);
         else
@@ -220,6 +242,7 @@ static void run_file(const char *stem) {
     }
     fclose(f);
     tkc_context_destroy(context);
+    print_runs(&report, path);
     ck_assert_msg(report.ran > 0, "%s has no case", path);
     ck_assert_msg(report.failed == 0, "%s: %u of %u failed\n%s", path, report.failed, report.ran,
                   report.text);
