@@ -262,7 +262,8 @@ static Value *acosh_wide(const Math *m, Value *x) {
     Value *root = math_one(m, OP_sqrt, math_fma(m, t, t, math_scale(m, t, 2)));
     Value *small = log1p_wide(m, math_add(m, t, root));
     Value *large = math_plus(m, log_natural(m, x), ln_2);
-    return math_pick(m, math_test(m, OP_lt, x, 0x1p30), small, large);
+    Value *result = math_pick(m, math_test(m, OP_lt, x, 0x1p30), small, large);
+    return math_pick_number(m, math_test(m, OP_lt, x, 1), NAN, result);
 }
 
 static Value *atanh_wide(const Math *m, Value *x) {
@@ -429,8 +430,9 @@ static Value *gamma_wide(const Math *m, Value *x, bool log) {
                            math_two(m, OP_eq, math_one(m, OP_floor, x), x));
     if (log) {
         sum = math_sub(m, sum, log_natural(m, product));
-        Value *mirror = math_div(m, math_number(m, M_PI), math_one(m, OP_abs, sine));
-        result = math_pick(m, low, math_sub(m, log_natural(m, mirror), sum), sum);
+        Value *mirror = log_natural(m, math_one(m, OP_abs, sine)); /* pi / sine may overflow */
+        mirror = math_sub(m, math_number(m, 0x1.250d048e7a1bdp+0), mirror);
+        result = math_pick(m, low, math_sub(m, mirror, sum), sum);
         result = math_pick_number(m, pole, INFINITY, result);
         Value *infinite = math_test(m, OP_eq, math_one(m, OP_abs, x), INFINITY);
         result = math_pick_number(m, infinite, INFINITY, result);

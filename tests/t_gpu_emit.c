@@ -1,0 +1,219 @@
+/* t_gpu_emit.c: what the emitter writes, by counts of instructions: tensor cores, ldmatrix,
+ * vectors, barriers, lines, and that the same input gives the same bytes. Numbers are for emu to
+ * check. */
+#include "compiler/gpu/gpu.h"
+#include "lang/lang.h"
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct Compiled {
+    Arena arena;
+    Text ptx, messages;
+    bool good;
+} Compiled;
+
+static char *read_text(const char *path, size_t *size) {
+    FILE *f = fopen(path, "rb");
+    ck_assert_msg(f != NULL, "cannot open %s", path);
+    char *text = calloc(1, 1 << 20);
+    *size = fread(text, 1, (1 << 20) - 1, f);
+    fclose(f);
+    return text;
+}
+
+static void compile_text(Compiled *c, const char *path, const char *text, size_t size,
+                         const char *kernel, const char *signature, const NamedText *constants,
+                         uint32_t count, const char *target) {
+    arena_init(&c->arena, 0);
+    Arena *arena = &c->arena;
+    Sources sources = {.arena = arena};
+    Diagnostics diagnostics = {.arena = arena, .sources = &sources};
+    Names names = {.arena = arena};
+    c->ptx = c->messages = (Text){.arena = arena};
+    uint32_t source = sources_add(&sources, path, text, size);
+    LowerRequest request = {.arena = arena,
+                            .sources = &sources,
+                            .diagnostics = &diagnostics,
+                            .names = &names,
+                            .file = parse_file(arena, &names, &sources, &diagnostics, source),
+                            .kernel = kernel,
+                            .signature = signature,
+                            .constants = constants,
+                            .constant_count = count,
+                            .target = target};
+    Module *module = lower_kernel(&request);
+    PipelineOptions options = {.verify = true};
+    GpuCode code = {.ptx = &c->ptx};
+    c->good = module && pipeline_run(module, pipeline_block, &options);
+    if (c->good) {
+        module->target = gpu_target(target)->name;
+        c->good = pipeline_run(module, pipeline_gpu, &options) &&
+                  gpu_emit(module, gpu_target(target), &code);
+    }
+    diag_render(&diagnostics, &c->messages);
+}
+
+static Compiled compile_file(const char *path, const char *kernel, const char *signature,
+                             const NamedText *constants, uint32_t count, const char *target) {
+    Compiled c;
+    size_t size;
+    char *text = read_text(path, &size);
+    compile_text(&c, path, text, size, kernel, signature, constants, count, target);
+    ck_assert_msg(c.good, "%s: %s", path, c.messages.data ? c.messages.data : "failed");
+    free(text);
+    return c;
+}
+
+static Compiled compile_lines(const char *text, const char *target) {
+    Compiled c;
+    compile_text(&c, "test.tk", text, strlen(text), NULL, NULL, NULL, 0, target);
+    ck_assert_msg(c.good, "%s", c.messages.data ? c.messages.data : "failed");
+    return c;
+}
+
+static uint32_t occurrences(const char *from, const char *to, const char *what) {
+    uint32_t n = 0;
+    for (const char *at = from; (at = strstr(at, what)) && at < to; at++) n++;
+    return n;
+}
+
+static uint32_t count(const Compiled *c, const char *what) {
+    return occurrences(c->ptx.data, c->ptx.data + c->ptx.length, what);
+}
+
+/* The innermost loop: from the label that a later branch goes back to, to that branch. */
+static void loop_of(const Compiled *c, const char **from, const char **to) {
+    for (const char *at = c->ptx.data; (at = strstr(at, "bra")); at++) {
+        char label[64];
+        if (sscanf(at, "bra%*[.a-z]%63[^;]", label) != 1 && sscanf(at, "bra %63[^;]", label) != 1)
+            continue;
+        const char *name = strstr(label, "$L");
+        if (!name) continue;
+        char *wanted = arena_printf((Arena *)&c->arena, "\n%s:", name);
+        const char *target = strstr(c->ptx.data, wanted);
+        if (!target || target > at) continue;
+        *from = target, *to = at;
+        return;
+    }
+    ck_abort_msg("there is no loop");
+}
+
+static const char matmul_types[] = "*fp16:16, *fp16:16, *fp16:16, i32:16, i32:16, i32:16, i32:16, "
+                                   "1, i32:16, 1, i32:16, 1";
+static const NamedText even[] = {{"EVEN_MN", "True"}, {"EVEN_K", "True"}};
+
+START_TEST(matmul_loop) {
+    static const char *const targets[] = {"sm_80", "sm_90a"};
+    Compiled c = compile_file("kernels/matmul.tk", "matmul", matmul_types, even, 2, targets[_i]);
+    const char *from, *to;
+    loop_of(&c, &from, &to);
+    ck_assert_uint_eq(occurrences(from, to, "mma.sync.aligned.m16n8k16"), 64);
+    ck_assert_uint_eq(occurrences(from, to, "ldmatrix.sync.aligned.m8n8.x4"), 16);
+    ck_assert_uint_eq(occurrences(from, to, "cp.async.cg.shared.global"), 8);
+    ck_assert_uint_eq(occurrences(from, to, "bar.sync"), 1);
+    ck_assert_uint_eq(occurrences(from, to, "ld.shared"), 0);
+    ck_assert_uint_eq(occurrences(from, to, "st.shared"), 0);
+    ck_assert_uint_eq(occurrences(from, to, "shfl"), 0);
+    ck_assert_uint_eq(count(&c, "st.global.v4"), 16);
+    ck_assert_uint_eq(count(&c, "ld.local") + count(&c, "st.local"), 0);
+    arena_free(&c.arena);
+}
+END_TEST
+
+static const char add_source[] = "import triton\n"
+                                 "import triton.language as tl\n"
+                                 "@triton.jit\n"
+                                 "def add(x: '*fp32:16', y: '*fp32:16', n: 'i32:16'):\n"
+                                 "    i = tl.program_id(0) * 512 + tl.arange(0, 512)\n"
+                                 "    v = tl.load(x + i, mask=i < n)\n"
+                                 "    tl.store(y + i, v + 1.0, mask=i < n)\n";
+
+START_TEST(vectors_under_a_mask) {
+    Compiled c = compile_lines(add_source, "sm_80");
+    ck_assert_uint_eq(count(&c, "ld.global.v4.b32"), 1);
+    ck_assert_uint_eq(count(&c, "st.global.v4.b32"), 1);
+    ck_assert_uint_eq(count(&c, "ld.global"), 1);
+    ck_assert_uint_eq(count(&c, ".reqntid 128"), 1);
+    ck_assert_uint_eq(count(&c, ".visible .entry add("), 1);
+    arena_free(&c.arena);
+}
+END_TEST
+
+START_TEST(lines_of_the_source) {
+    Compiled c = compile_lines(add_source, "sm_90a");
+    ck_assert_uint_eq(count(&c, ".target sm_90a\n"), 1); /* not "sm_90a, debug" */
+    ck_assert_uint_ge(count(&c, ".loc\t1 6 "), 1);
+    ck_assert_uint_ge(count(&c, ".loc\t1 7 "), 1);
+    ck_assert_uint_eq(count(&c, ".file\t1 \"test.tk\""), 1);
+    arena_free(&c.arena);
+}
+END_TEST
+
+START_TEST(same_bytes) {
+    Compiled a = compile_file("kernels/matmul.tk", "matmul", matmul_types, even, 2, "sm_80");
+    Compiled b = compile_file("kernels/matmul.tk", "matmul", matmul_types, even, 2, "sm_80");
+    ck_assert_str_eq(a.ptx.data, b.ptx.data);
+    arena_free(&a.arena);
+    arena_free(&b.arena);
+}
+END_TEST
+
+static void *compile_often(void *unused) {
+    (void)unused;
+    for (int i = 0; i < 5; i++) {
+        Compiled c = compile_lines(add_source, i & 1 ? "sm_80" : "sm_100a");
+        arena_free(&c.arena);
+    }
+    return NULL;
+}
+
+START_TEST(threads_at_once) {
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, compile_often, NULL);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+}
+END_TEST
+
+/* An error in what users wrote for the assembler ends up in a message, and the next compilation is
+ * none the worse. */
+START_TEST(errors_are_values) {
+    static const char bad[] =
+        "import triton\n"
+        "import triton.language as tl\n"
+        "@triton.jit\n"
+        "def k(x: '*i32:16'):\n"
+        "    i = tl.arange(0, 128)\n"
+        "    v = tl.load(x + i)\n"
+        "    v = tl.inline_asm_elementwise('nonsense $0;', '=r,r,r,r', [v], dtype=tl.int32,\n"
+        "                                  is_pure=True, pack=1)\n"
+        "    tl.store(x + i, v)\n";
+    Compiled c;
+    compile_text(&c, "bad.tk", bad, strlen(bad), NULL, NULL, NULL, 0, "sm_80");
+    ck_assert(!c.good);
+    ck_assert_ptr_nonnull(strstr(c.messages.data, "bad.tk:7"));
+    ck_assert_ptr_nonnull(strstr(c.messages.data, "constraints"));
+    arena_free(&c.arena);
+    Compiled good = compile_lines(add_source, "sm_80");
+    arena_free(&good.arena);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("gpu_emit");
+    TCase *all = tcase_create("ptx");
+    tcase_set_timeout(all, 60);
+    tcase_add_loop_test(all, matmul_loop, 0, 2);
+    tcase_add_test(all, vectors_under_a_mask);
+    tcase_add_test(all, lines_of_the_source);
+    tcase_add_test(all, same_bytes);
+    tcase_add_test(all, threads_at_once);
+    tcase_add_test(all, errors_are_values);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
