@@ -430,19 +430,10 @@ PtxModule *ptx_parse(Arena *arena, Diagnostics *diagnostics, uint32_t source) {
         ptx_error(module, 0, 0, "this source is too large");
         return module;
     }
-    jmp_buf exhausted, *outer = arena->on_exhausted; /* the scanner is the heap's: free it */
-    arena->on_exhausted = &exhausted;
-    bool failed = setjmp(exhausted) != 0;
-    if (!failed) {
-        YY_BUFFER_STATE buffer = ptxyy_scan_bytes(text->text, (int)text->length, scanner);
-        if (buffer) {
-            ptxyyset_lineno(1, scanner);
-            ptxyyset_column(1, scanner);
-            ptxyyparse(scanner, &p);
-        }
-    }
+    if (!ptxyy_scan_bytes(text->text, (int)text->length, scanner)) return module;
+    ptxyyset_lineno(1, scanner);
+    ptxyyset_column(1, scanner);
+    ptxyyparse(scanner, &p);
     ptxyylex_destroy(scanner);
-    arena->on_exhausted = outer;
-    if (failed && outer) longjmp(*outer, 1);
     return module;
 }

@@ -21,7 +21,8 @@ static void ptxyyerror(PTXYYLTYPE *at, void *scanner, PtxParse *p, const char *m
 }
 #define LINE(at) ((uint32_t)(at).first_line)
 #define COLUMN(at) ((uint32_t)(at).first_column)
-#define YYMAXDEPTH 4000
+#define YYINITDEPTH 1000 /* the parser's stack never grows: nothing to free when memory ends */
+#define YYMAXDEPTH 1000
 #define YYLLOC_DEFAULT(Current, Rhs, N)                                                            \
     ((Current) = (N) ? YYRHSLOC(Rhs, 1) : YYRHSLOC(Rhs, 0))
 }
