@@ -4,7 +4,8 @@
  * and launches run at once, on the PTX emulator. Every call is written down, and any can be made to
  * fail. The test opens the library too and gets its state by `fake_cuda_state`.
  *
- * The environment sets the machine: FAKE_CUDA_DEVICES (1), FAKE_CUDA_CAPABILITY (80).
+ * The environment sets the machine: FAKE_CUDA_DEVICES (1), FAKE_CUDA_CAPABILITY (80). With
+ * FAKE_CUDA_IDLE launches run nothing and nothing is written down, to time what comes before them.
  */
 #ifndef TKC_TESTS_FAKE_CUDA_H
 #define TKC_TESTS_FAKE_CUDA_H
@@ -23,7 +24,8 @@ typedef struct FakeCuda {
     /* The call of this name fails with `fail_result`, the first `fail_after` times excepted. */
     const char *fail_name;
     int fail_result, fail_after;
-    bool capturing;     /* what cuStreamIsCapturing says of a stream that is not NULL */
+    bool capturing; /* what cuStreamIsCapturing says of a stream that is not NULL */
+    bool idle;
     bool defer_compile; /* libraries assemble when a kernel is asked for, as lazy loading does */
     int live_buffers, live_modules, live_streams, live_events, retained;
     /* The last launch. */

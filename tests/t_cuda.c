@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <dlpack/dlpack.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 /* ---- kernels ------------------------------------------------------------------------------------
@@ -197,6 +198,61 @@ START_TEST(load_order) {
     ok(tkc_launch(kernel, b.device, stream, tkc_grid1(0), NULL, 0, NULL));
     ck_assert_str_eq(calls(&b), "");
     tkc_stream_destroy(stream);
+    tkc_kernel_destroy(kernel);
+    bench_close(&b);
+}
+END_TEST
+
+/* The linker sends the library's calls of these to us (CMakeLists.txt: --wrap). */
+static atomic_uint allocations, locks;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+
+void *__wrap_malloc(size_t size) {
+    allocations++;
+    return __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    allocations++;
+    return __real_calloc(count, size);
+}
+void *__wrap_realloc(void *old, size_t size) {
+    allocations++;
+    return __real_realloc(old, size);
+}
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex) {
+    locks++;
+    return __real_pthread_mutex_lock(mutex);
+}
+
+START_TEST(launch_is_lean) {
+    Bench b = bench_open(FAKE_CUDA);
+    tkc_kernel *kernel = load(&b, add_ptx);
+    tkc_buffer *x;
+    tkc_stream *stream;
+    ok(tkc_buffer_create(b.device, 4096, "x", &x));
+    ok(tkc_stream_create(b.device, &stream));
+    ck_assert_uint_gt(allocations, 0);
+    ck_assert_uint_gt(locks, 0);
+    ok(tkc_kernel_prepare(kernel, b.device));
+    tkc_argument arguments[] = {tkc_arg(x), tkc_arg(x), tkc_arg(0.5f), tkc_arg(300)};
+    forget(&b);
+    allocations = locks = 0; /* Check's own calls are counted too: none until these are read */
+    tkc_status status = tkc_launch(kernel, b.device, stream, tkc_grid1(3), arguments, 4, NULL);
+    unsigned allocated = allocations, locked = locks;
+    ok(status);
+    ck_assert_uint_eq(allocated, 0);
+    ck_assert_uint_eq(locked, 0);
+    ck_assert_str_eq(calls(&b), "cuLaunchKernelEx");
+    tkc_stream_destroy(stream);
+    tkc_buffer_destroy(x);
     tkc_kernel_destroy(kernel);
     bench_close(&b);
 }
@@ -655,6 +711,7 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, add_runs, 0, 2);
     tcase_add_loop_test(tests, load_order, 0, 2);
+    tcase_add_test(tests, launch_is_lean);
     tcase_add_test(tests, parameters);
     tcase_add_test(tests, dlpack);
     tcase_add_test(tests, buffers);
