@@ -1,4 +1,4 @@
-/* dtype.c: the table of element types. It needs nothing else, so that libtkcrt can have it alone. */
+/* dtype.c: the table of element types. It needs nothing else, so that libtkcrt can have it. */
 #include "compiler/type.h"
 
 typedef struct DTypeInfo {
