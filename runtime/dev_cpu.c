@@ -20,6 +20,7 @@ enum { BUFFER_ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
 typedef struct CpuDevice {
     CpuPool *pool;
     pthread_rwlock_t running; /* launches read, destroying a buffer writes */
+    atomic_uint large;        /* buffers made so far, to lay them out */
 } CpuDevice;
 
 /* ---- the device -------------------------------------------------------------------------------
@@ -82,12 +83,28 @@ static uint8_t *data_of(const tkc_buffer *buffer) {
     return (uint8_t *)(uintptr_t)buffer->address;
 }
 
-static tkc_status cpu_attach(tkc_buffer *buffer, void *memory) {
-    const size_t unit = buffer->size >= 2 * (size_t)HUGE_PAGE ? HUGE_PAGE : BUFFER_ALIGNMENT;
-    if (!memory && buffer->size < SIZE_MAX - 2 * (size_t)HUGE_PAGE) {
-        memory = aligned_alloc(unit, (buffer->size + unit) / unit * unit);
-        if (memory && unit == HUGE_PAGE) madvise(memory, buffer->size, MADV_HUGEPAGE);
+/* Large buffers begin at different places of their pages: equal distances between the streams of a
+ * kernel would meet in the same banks of memory. */
+static bool is_large(const tkc_buffer *buffer) {
+    return buffer->size >= 2 * (uint64_t)HUGE_PAGE;
+}
+
+static uint8_t *new_memory(CpuDevice *state, const tkc_buffer *buffer) {
+    enum { STAGGER = 64 * 67, STEPS = 32 };
+    if (buffer->size > SIZE_MAX - 4 * (uint64_t)HUGE_PAGE) return NULL;
+    if (!is_large(buffer)) {
+        const size_t size = (size_t)buffer->size + BUFFER_ALIGNMENT;
+        return aligned_alloc(BUFFER_ALIGNMENT, size / BUFFER_ALIGNMENT * BUFFER_ALIGNMENT);
     }
+    const size_t size = ((size_t)buffer->size + 2 * HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    uint8_t *memory = aligned_alloc(HUGE_PAGE, size);
+    if (!memory) return NULL;
+    madvise(memory, size, MADV_HUGEPAGE);
+    return memory + atomic_fetch_add(&state->large, 1) % STEPS * STAGGER;
+}
+
+static tkc_status cpu_attach(tkc_buffer *buffer, void *memory) {
+    if (!memory) memory = new_memory(buffer->device->state, buffer);
     if (!memory)
         return tkc_fail(TKC_OUT_OF_MEMORY, "There is no memory for buffer `%s` of %llu bytes.",
                         buffer->name, (unsigned long long)buffer->size);
@@ -99,7 +116,10 @@ static void cpu_detach(tkc_buffer *buffer) {
     CpuDevice *state = buffer->device->state;
     pthread_rwlock_wrlock(&state->running);
     pthread_rwlock_unlock(&state->running);
-    if (!buffer->borrowed) free(data_of(buffer));
+    if (buffer->borrowed) return;
+    const uint64_t start =
+        is_large(buffer) ? buffer->address / HUGE_PAGE * HUGE_PAGE : buffer->address;
+    free((void *)(uintptr_t)start);
 }
 
 static tkc_status cpu_write(tkc_buffer *buffer, uint64_t offset, const void *from, uint64_t size) {
@@ -170,10 +190,6 @@ static tkc_status cpu_load(tkc_device *device, const tkc_kernel *kernel, void **
         free(code);
         return status;
     }
-    if (getenv("TKC_CPU_TIMES")) /*TEMP*/
-        fprintf(stderr, "%s: plan %.1f optimise %.1f code %.1f link %.1f ms, scratch %llu\n",
-                kernel->name, code->plan_ms, code->optimise_ms, code->code_ms, code->link_ms,
-                (unsigned long long)code->scratch_size);
     *loaded = code;
     return TKC_OK;
 }

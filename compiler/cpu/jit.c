@@ -163,7 +163,6 @@ static bool build(Emitter *e, const Machine *m, Text *error) {
     add_scratch_size(e);
     char *message = NULL;
     if (LLVMVerifyModule(e->llvm, LLVMReturnStatusAction, &message)) {
-        if (getenv("TKC_CPU_DUMP")) LLVMDumpModule(e->llvm);
         return say(error, "the code that was made is not well-formed (a defect of tkc)", message);
     }
     LLVMDisposeMessage(message);
@@ -172,8 +171,7 @@ static bool build(Emitter *e, const Machine *m, Text *error) {
 
 static bool optimise(Emitter *e, const Machine *m, Text *error) {
     LLVMPassBuilderOptionsRef options = LLVMCreatePassBuilderOptions();
-    const char *passes = getenv("TKC_CPU_PASSES");
-    LLVMErrorRef bad = LLVMRunPasses(e->llvm, passes ? passes : LIGHT_PASSES, m->machine, options);
+    LLVMErrorRef bad = LLVMRunPasses(e->llvm, LIGHT_PASSES, m->machine, options);
     LLVMDisposePassBuilderOptions(options);
     if (!bad) return true;
     char *message = LLVMGetErrorMessage(bad);
@@ -259,7 +257,6 @@ static bool compile_guarded(Compilation *c, Module *module, CpuCode *code, Text 
     const double built = now_ms();
     if (!optimise(e, &c->machine, error)) return false;
     const double optimised = now_ms();
-    if (getenv("TKC_CPU_DUMP")) LLVMDumpModule(e->llvm);
     LLVMMemoryBufferRef object = NULL;
     char *message = NULL;
     if (LLVMTargetMachineEmitToMemoryBuffer(c->machine.machine, e->llvm, LLVMObjectFile, &message,

@@ -48,6 +48,18 @@ static void set_align(Access *a, Reg call, uint32_t parameter) {
                              LLVMCreateEnumAttribute(a->e->context, id, a->size));
 }
 
+/* Masked stores are slow on some machines; mostly all lanes are on. */
+static void store_by_mask(Access *a, Reg pointer, Reg mask, RegType *types) {
+    Emitter *e = a->e;
+    Branch branch;
+    branch_open(e, &branch, call_intrinsic(e, "llvm.vector.reduce.and", 1, &mask));
+    store_reg(e, a->value, pointer, a->size);
+    branch_else(e, &branch);
+    Reg operands[3] = {a->value, pointer, mask};
+    set_align(a, call_overloaded(e, "llvm.masked.store", 2, types, 3, operands), 1);
+    branch_close(e, &branch);
+}
+
 static Reg move_vector(Access *a, uint32_t width) {
     Emitter *e = a->e;
     Reg pointer = as_pointer(e, a->base);
@@ -59,8 +71,12 @@ static Reg move_vector(Access *a, uint32_t width) {
     }
     RegType vector = LLVMVectorType(a->type, width), types[2] = {vector, e->pointer};
     Reg mask = lanes_of_mask(a, width);
+    if (a->value && width > 1) {
+        store_by_mask(a, pointer, mask, types);
+        return NULL;
+    }
     if (a->value) {
-        Reg value = width > 1 ? a->value : LLVMBuildBitCast(e->b, a->value, vector, "");
+        Reg value = LLVMBuildBitCast(e->b, a->value, vector, "");
         Reg operands[3] = {value, pointer, mask};
         set_align(a, call_overloaded(e, "llvm.masked.store", 2, types, 3, operands), 1);
         return NULL;
@@ -322,19 +338,11 @@ static uint32_t store_dim(const Type *space) {
     return dim;
 }
 
-void code_store(Emitter *e, const Op *op) {
+/* Writes the stored value where it belongs; it may be computed on the way. */
+static void store_nest(Emitter *e, const Op *op) {
     const Value *pointer = op_operand(op, 0), *value = op_operand(op, 1);
     const Value *mask = op->operand_count > 2 ? op_operand(op, 2) : NULL;
     const Type *space = value->type, *element = type_element(space);
-    e->walk += 2;
-    if (reads_elsewhere(e, value, pointer, e->walk)) force(e, value);
-    e->walk += 2;
-    if (reads_elsewhere(e, pointer, NULL, e->walk)) force(e, pointer);
-    if (mask && has_unread_loads(e, mask)) force(e, mask);
-    before_write(e, op);
-    const Value *all[3] = {pointer, value, mask};
-    for (uint32_t i = 0; i < 3; i++)
-        if (all[i]) prepare(e, all[i], space, true);
     Nest nest;
     const uint32_t dim = type_is_block(space) ? store_dim(space) : 0;
     nest_open(&nest, e, space, dim, usual_width(e, space, dim));
@@ -346,6 +354,108 @@ void code_store(Emitter *e, const Op *op) {
     a.value = splat_reg(e, x, a.width);
     move(&a);
     nest_close(&nest);
+}
+
+/* Loads below element ops. False: too many, or anything else that is not there yet. */
+enum { MOST_LOADS = 4 };
+static bool plain_loads(Emitter *e, const Value *v, const Op **loads, uint32_t *count) {
+    const ValueInfo *info = info_of(e, v);
+    if (!type_is_block(v->type) || !v->op || info->ready || !info->has_load) return true;
+    if (info->stored) return false;
+    if (v->op->code == OP_load) {
+        if (*count == MOST_LOADS) return false;
+        loads[(*count)++] = v->op;
+        for (uint32_t i = 0; i < v->op->operand_count; i++)
+            if (info_of(e, op_operand(v->op, i))->has_load) return false;
+        return true;
+    }
+    if (!op_is(v->op, OPF_ELEMENT)) return false;
+    for (uint32_t i = 0; i < v->op->operand_count; i++)
+        if (!plain_loads(e, op_operand(v->op, i), loads, count)) return false;
+    return true;
+}
+
+/* The first address, when the elements of the row follow each other. */
+static Reg row_start(Nest *nest, const Value *pointer, uint32_t size) {
+    Reg base, step;
+    if (!eval_affine(nest, pointer, &nest->place, &base, &step) || !LLVMIsConstant(step) ||
+        LLVMConstIntGetZExtValue(step) != size)
+        return NULL;
+    return base;
+}
+
+/* Of two rows: no byte in common, or the same elements. */
+static Reg rows_apart(Emitter *e, uint32_t count, Reg to, uint32_t size, Reg from, uint32_t own) {
+    Reg bytes = const_i64(e, (int64_t)count * size), own_bytes = const_i64(e, (int64_t)count * own);
+    Reg below = LLVMBuildICmp(e->b, LLVMIntULE, LLVMBuildAdd(e->b, to, bytes, ""), from, "");
+    Reg above = LLVMBuildICmp(e->b, LLVMIntULE, LLVMBuildAdd(e->b, from, own_bytes, ""), to, "");
+    Reg good = LLVMBuildOr(e->b, below, above, "");
+    if (own != size) return good;
+    return LLVMBuildOr(e->b, good, LLVMBuildICmp(e->b, LLVMIntEQ, from, to, ""), "");
+}
+
+/* May the row be stored while it is loaded? Decided when it runs; NULL: not known even then. */
+static Reg is_apart(Emitter *e, const Op *op) {
+    const Value *value = op_operand(op, 1);
+    const Type *space = value->type;
+    const Op *loads[MOST_LOADS];
+    uint32_t count = 0;
+    if (!type_is_block(space) || space->rank != 1 || space->count < e->lanes ||
+        info_of(e, value)->stored || !plain_loads(e, value, loads, &count))
+        return NULL;
+    const uint32_t size = type_element_size(type_element(space));
+    Nest nest = {.e = e, .space = space, .width = e->lanes};
+    nest.place = (Place){.rank = 1, .at = {{COORD_STEP, false, const_i64(e, 0)}}};
+    Reg to = row_start(&nest, op_operand(op, 0), size), apart = NULL;
+    for (uint32_t i = 0; i < count && to; i++) {
+        const uint32_t own = type_element_size(type_element(loads[i]->results[0].type));
+        Reg from = row_start(&nest, op_operand(loads[i], 0), own);
+        Reg good = from ? rows_apart(e, space->count, to, size, from, own) : NULL;
+        if (!good) to = NULL;
+        apart = apart && good ? LLVMBuildAnd(e->b, apart, good, "") : good;
+    }
+    nest_forget(&nest);
+    return to ? apart : NULL;
+}
+
+/* Both ways and a branch: through scratch when loads and stores may touch the same bytes. */
+static bool store_either_way(Emitter *e, const Op *op) {
+    const Value *value = op_operand(op, 1);
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        prepare(e, op_operand(op, i), value->type, true);
+    Reg apart = is_apart(e, op);
+    if (!apart) return false;
+    Branch branch;
+    branch_open(e, &branch, apart);
+    store_nest(e, op);
+    branch_else(e, &branch);
+    ValueInfo *info = info_of(e, value);
+    const uint64_t slot = slot_alloc(e, slot_bytes(value->type));
+    materialise(e, 1, &value, &slot);
+    info->slot = slot;
+    info->ready = true;
+    store_nest(e, op);
+    info->ready = false;
+    slot_free(e, slot, slot_bytes(value->type));
+    branch_close(e, &branch);
+    return true;
+}
+
+void code_store(Emitter *e, const Op *op) {
+    const Value *pointer = op_operand(op, 0), *value = op_operand(op, 1);
+    const Value *mask = op->operand_count > 2 ? op_operand(op, 2) : NULL;
+    e->walk += 2;
+    if (reads_elsewhere(e, pointer, NULL, e->walk)) force(e, pointer);
+    if (mask && has_unread_loads(e, mask)) force(e, mask);
+    before_write(e, op);
+    e->walk += 2;
+    if (reads_elsewhere(e, value, pointer, e->walk)) {
+        if (store_either_way(e, op)) return;
+        force(e, value);
+    }
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        prepare(e, op_operand(op, i), value->type, true);
+    store_nest(e, op);
 }
 
 /* ---- atomics
