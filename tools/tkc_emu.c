@@ -28,7 +28,7 @@ const Option emu_options[] = {
     {"--threads", NULL, OPTION_COUNT, 1, FIELD(threads), "N", "host threads (default: all)"},
     {"--counters", NULL, OPTION_FLAG, 0, FIELD(counters), NULL,
      "count instructions and memory traffic"},
-    {"--json", NULL, OPTION_TEXT, 0, FIELD(json), "FILE", 
+    {"--json", NULL, OPTION_TEXT, 0, FIELD(json), "FILE",
      "write the counters there; `-` is stdout"},
     {0},
 };
