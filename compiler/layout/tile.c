@@ -120,10 +120,8 @@ Layout tile_mma_a(const MmaTile *t, uint32_t element_bits) {
     for (uint32_t w = element_bits; w < 32; w *= 2) give(&f, PLACE_REGISTER, k);
     for (int b = 0; b < 2; b++) give(&f, PLACE_LANE, k);
     for (int b = 0; b < 3; b++) give(&f, PLACE_LANE, m);
-    if (element_bits < 64) {
-        give(&f, PLACE_REGISTER, m);
-        give(&f, PLACE_REGISTER, k);
-    }
+    give(&f, PLACE_REGISTER, m); /* f64: two instructions of 8 rows each, as the result has them */
+    if (element_bits < 64) give(&f, PLACE_REGISTER, k);
     give_warps(&f, t, true, false);
     return finish(&f, NULL);
 }
