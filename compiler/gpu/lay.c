@@ -249,6 +249,7 @@ static Choice plain_choice(Lay *l, const Op *op, uint32_t index) {
         best.layout = keep(l, layout_concat(best.layout));
         return best;
     case OP_gather: return or_any(l, choice_of(l, op_operand(op, 1)), result->type);
+    case OP_histogram: return any(l, result->type);
     case OP_reduce: {
         const Type *type = op_operand(op, 0)->type;
         best = or_any(l, of_operands(l, op), type);
