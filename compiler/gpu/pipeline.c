@@ -21,8 +21,8 @@
  * are masked off behind the end like the copies.
  *
  * Only innermost loops with a signed index and a constant positive step; only loads whose bytes
- * nothing in the loop writes; only runs of 4 bytes or more; only as many stages as shared memory
- * holds.
+ * nothing in the loop writes; only runs of 4 bytes or more; only as many stages, and with two only
+ * as many loads, as shared memory holds.
  */
 #include "compiler/gpu/axis.h"
 #include "compiler/gpu/gpu.h"
@@ -142,11 +142,14 @@ static bool find_copy(Loop *l, Op *store, Copy *copy) {
     return run_bytes(l, load) >= 4 && !is_written(l->body, op_operand(load, 0));
 }
 
-static void find_copies(Loop *l) {
+/* The first `most` loads that may go ahead, and what they need computed ahead. */
+static void find_copies(Loop *l, uint32_t most) {
     Arena *arena = l->module->arena;
     Slice all = {0};
+    l->copies.length = l->slice.length = l->carried.length = 0;
     for (Op *op = l->body->first; op; op = op->next) {
         Copy copy;
+        if (l->copies.length == most) break;
         if (op->code != OP_shared_store || !find_copy(l, op, &copy)) continue;
         Slice s = {0};
         for (uint32_t i = 0; i < all.ops.length; i++) vec_push(arena, &s.ops, all.ops.data[i]);
@@ -166,13 +169,19 @@ static void find_copies(Loop *l) {
         vec_push(arena, &l->carried, all.carried.data[i]);
 }
 
-static uint32_t largest_scratch(const Module *module, const Region *region) {
+static bool becomes_ring(const Loop *l, const Op *alloc) {
+    for (uint32_t i = 0; i < l->copies.length; i++)
+        if (l->copies.data[i].alloc == alloc) return true;
+    return false;
+}
+
+static uint32_t largest_scratch(const Loop *l, const Region *region) {
     uint32_t most = 0;
     for (const Op *op = region->first; op; op = op->next) {
-        uint32_t bytes = gpu_scratch_bytes(module, op);
+        uint32_t bytes = becomes_ring(l, op) ? 0 : gpu_scratch_bytes(l->module, op);
         most = bytes > most ? bytes : most;
         for (uint32_t i = 0; i < op->region_count; i++) {
-            bytes = largest_scratch(module, op->regions[i]);
+            bytes = largest_scratch(l, op->regions[i]);
             most = bytes > most ? bytes : most;
         }
     }
@@ -197,7 +206,7 @@ static uint32_t held_bytes(const Loop *l) {
 
 /* As many stages as wanted, and as shared memory holds beside what runs in the loop. */
 static bool choose_stages(Loop *l) {
-    uint32_t ring = 0, beside = largest_scratch(l->module, l->body) + held_bytes(l);
+    uint32_t ring = 0, beside = largest_scratch(l, l->body) + held_bytes(l);
     for (uint32_t i = 0; i < l->copies.length; i++)
         ring += (gpu_scratch_bytes(l->module, l->copies.data[i].alloc) + 127) / 128 * 128;
     int64_t wanted = op_int(l->op, ATTR_num_stages, l->module->kernel->num_stages);
@@ -433,8 +442,9 @@ bool pass_pipeline(Module *module) {
         l.axis = axis_analyse(module);
         l.body = l.op->regions[0];
         value_constant_int(op_operand(l.op, 2), &l.step);
-        find_copies(&l);
-        if (!l.copies.length || !choose_stages(&l)) continue;
+        find_copies(&l, UINT32_MAX);
+        while (l.copies.length && !choose_stages(&l)) find_copies(&l, l.copies.length - 1);
+        if (!l.copies.length) continue;
         pipeline_loop(&l);
         changed = true;
     }

@@ -19,7 +19,9 @@
 
 typedef struct Settle {
     Module *module;
+    const GpuTarget *target;
     bool changed;
+    uint32_t held; /* bytes of shared memory that loops hold so that they can read again */
 } Settle;
 
 static bool is_convert(const Value *v) {
@@ -210,11 +212,32 @@ static bool may_stay(const Op *load) {
     return v->uses == NULL;
 }
 
+static uint32_t shared_bytes_in(const Module *module, const Region *region) {
+    uint32_t sum = 0;
+    for (const Op *op = region->first; op; op = op->next) {
+        if (op->code == OP_shared_alloc) sum += gpu_scratch_bytes(module, op);
+        for (uint32_t i = 0; i < op->region_count; i++)
+            sum += shared_bytes_in(module, op->regions[i]);
+    }
+    return sum;
+}
+
+/* Is there room for what the load reads, beside what the loops load? */
+static bool has_room(const Settle *s, const Op *load) {
+    uint32_t own = gpu_scratch_bytes(s->module, op_operand(load, 0)->op), inside = 0;
+    for (const Use *use = load->results[0].uses; use; use = use->next) {
+        uint32_t bytes = shared_bytes_in(s->module, use->user->parent);
+        inside = bytes > inside ? bytes : inside;
+    }
+    return s->target && s->held + own + inside <= s->target->shared_bytes;
+}
+
 static void read_again(Settle *s, Region *region) {
     for (Op *op = region->first, *next; op; op = next) {
         next = op->next;
         for (uint32_t i = 0; i < op->region_count; i++) read_again(s, op->regions[i]);
-        if (op->code != OP_shared_load || may_stay(op)) continue;
+        if (op->code != OP_shared_load || may_stay(op) || !has_room(s, op)) continue;
+        s->held += gpu_scratch_bytes(s->module, op_operand(op, 0)->op);
         while (op->results[0].uses) {
             Use *use = op->results[0].uses;
             Builder b = {s->module, use->user->parent, use->user, op->at};
@@ -247,7 +270,7 @@ static void write_late(Region *region) {
 /* ---- the pass ---------------------------------------------------------------------------- */
 
 bool pass_settle(Module *module) {
-    Settle s = {.module = module};
+    Settle s = {.module = module, .target = module->target ? gpu_target(module->target) : NULL};
     bool any = false;
     do {
         s.changed = false;
