@@ -3,9 +3,9 @@
 
 enum { MMA_AMPERE = MMA_F16 | MMA_TF32 | MMA_S8 | MMA_F64, MMA_ADA = MMA_AMPERE | MMA_FP8 };
 
-/* Shared memory is the most that one block may ask for (CUDA C++ Programming Guide, table of compute
- * capabilities, less the 1 KB the system keeps). f64 tensor cores of sm_86, sm_89 and sm_120 are
- * slow but there. */
+/* Shared memory is the most that one block may ask for (CUDA C++ Programming Guide, table of
+ * compute capabilities, less the 1 KB the system keeps). f64 tensor cores of sm_86, sm_89 and
+ * sm_120 are slow but there. */
 /* clang-format off */
 const GpuTarget gpu_targets[] = {
     {"sm_80", "sm_80", "+ptx80", "A100", 80, 163 * 1024, MMA_AMPERE,

@@ -79,11 +79,8 @@ static Scalar f32_to_f8(Emitter *e, Scalar x, DType to, bool rtz) {
     Scalar over = LLVMBuildICmp(b, LLVMIntUGT, r, emit_i32(e, largest), "");
     r = LLVMBuildSelect(b, over, emit_i32(e, largest), r, "");
     Scalar is_nan = LLVMBuildICmp(b, LLVMIntUGT, magnitude, emit_i32(e, 0x7f800000), "");
-    if (to == DT_f8e4m3b15) sign = LLVMBuildSelect(b, is_nan, emit_i32(e, 0), sign, "");
-    if (to != DT_f8e5m2 || true) {
-        r = LLVMBuildSelect(b, is_nan, emit_i32(e, 0x7f), r, "");
-        sign = LLVMBuildSelect(b, is_nan, emit_i32(e, 0), sign, "");
-    }
+    r = LLVMBuildSelect(b, is_nan, emit_i32(e, 0x7f), r, "");
+    sign = LLVMBuildSelect(b, is_nan, emit_i32(e, 0), sign, "");
     return LLVMBuildTrunc(b, LLVMBuildOr(b, r, sign, ""), e->i8, "");
 }
 
