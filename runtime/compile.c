@@ -9,6 +9,7 @@
  * module point into its arena, so that destroying the kernel is freeing the arena. Running out of
  * the arena ends up in tkc_compile, whatever was going on.
  */
+#include "compiler/cpu/cpu.h"
 #include "runtime/device.h"
 #include "runtime/frontend.h"
 #include "runtime/gpu_code.h"
@@ -27,6 +28,7 @@ typedef struct Compilation {
     Text dump, times, statics, ir;
     const char *gpu; /* name of the target; NULL: no GPU */
     GpuTexts gpu_texts;
+    Text native[3]; /* target cpu, when asked for: LLVM IR, assembly, object (CpuForm) */
     Recall recall;
     CacheEntry entry;
     bool recalled;      /* the kernel is made of the entry */
@@ -155,6 +157,23 @@ static Module *lower(Compilation *c) {
     return lower_kernel(&request);
 }
 
+/* Native code as text and as an object file, for those who ask for it; running needs none of it. */
+static tkc_status cpu_texts(Compilation *c) {
+#ifdef TKC_LLVM
+    if (strcmp(c->kernel.target, "cpu") != 0 || !c->options.intermediate) return TKC_OK;
+    Text error = {.arena = &c->front.arena};
+    for (int form = CPU_LLVM; form <= CPU_OBJECT; form++) {
+        c->native[form].arena = &c->front.arena;
+        if (!cpu_emit(c->module, NULL, (CpuForm)form, &c->native[form], &error))
+            return tkc_fail(TKC_INTERNAL, "Kernel `%s` cannot be made native code: %s",
+                            c->module->kernel->name, error.data ? error.data : "");
+    }
+#else
+    (void)c;
+#endif
+    return TKC_OK;
+}
+
 /* The passes at block level, and for a GPU the rest of the way. */
 static tkc_status run_passes(Compilation *c) {
     c->dump.arena = c->times.arena = c->ir.arena = &c->front.arena;
@@ -163,7 +182,8 @@ static tkc_status run_passes(Compilation *c) {
                    .times = c->options.time_passes ? &c->times : NULL};
     if (!passes_run(&run, c->module, pipeline_block)) return TKC_INTERNAL;
     if (!c->gpu || c->options.intermediate) ir_print(c->module, &c->ir);
-    return c->gpu ? gpu_code(&run, c->module, c->gpu, &c->gpu_texts) : TKC_OK;
+    if (c->gpu) return gpu_code(&run, c->module, c->gpu, &c->gpu_texts);
+    return run.stopped ? TKC_OK : cpu_texts(c);
 }
 
 static tkc_status make_module(Compilation *c) {
@@ -284,6 +304,9 @@ static void take_texts(Compilation *c) {
                                 {"laid", gpu->laid.data, gpu->laid.length},
                                 {"placed", gpu->placed.data, gpu->placed.length},
                                 {"llvm", gpu->llvm.data, gpu->llvm.length},
+                                {"llvm", c->native[0].data, c->native[0].length},
+                                {"asm", c->native[1].data, c->native[1].length},
+                                {"obj", c->native[2].data, c->native[2].length},
                                 {"ptx", c->kernel.code, c->kernel.code_size}};
     uint32_t used = 0;
     _Static_assert(RT_LENGTH(texts) < RT_LENGTH(c->kernel.texts), "the list ends with a NULL name");

@@ -141,7 +141,7 @@ struct tkc_kernel {
     uint32_t parameter_count;
     tkc_named *constants; /* ends with a NULL name */
     tkc_kernel_info info;
-    KernelText texts[12];
+    KernelText texts[16];
     void *module;     /* Module *, for the files that see compiler/; NULL: there is none */
     const char *code; /* PTX, NUL-terminated, with the header of saved.c; NULL: no GPU kernel */
     size_t code_size;

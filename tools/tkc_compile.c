@@ -27,7 +27,7 @@ const Option compile_options[] = {
     {"--num-warps", NULL, OPTION_COUNT, 1, FIELD(num_warps), "N", "warps a program"},
     {"--num-stages", NULL, OPTION_COUNT, 1, FIELD(num_stages), "N", "stages of pipelined loops"},
     {"--emit", NULL, OPTION_TEXT, 0, FIELD(emit), "KIND",
-     "ast, ir (the default); GPU: laid, placed, llvm, ptx (the default), cubin"},
+     "ast, ir (the default); GPU: laid, placed, llvm, ptx (the default), cubin; cpu: llvm, asm, obj"},
     {"--output", "-o", OPTION_TEXT, 0, FIELD(output), "PATH",
      "write here; `PATH/` is a folder with one file a kernel"},
     {"--include", "-I", OPTION_LIST, 0, FIELD(include), "FOLDER",
@@ -47,7 +47,7 @@ const Option compile_options[] = {
 
 static const char *const emit_kinds[] = {"ast", "ir",    "laid", "placed", "llvm",
                                          "ptx", "cubin", "asm",  "obj",    "c"};
-enum { FIRST_GPU_KIND = 2, KINDS_IN_THIS_BUILD = 7 };
+enum { FIRST_GPU_KIND = 2, FIRST_CPU_KIND = 7, KINDS_IN_THIS_BUILD = 9 };
 
 /* One run of the command. */
 typedef struct Job {
@@ -81,14 +81,21 @@ static bool known_emit(const char *emit) {
 }
 
 static bool is_gpu_kind(const char *emit) {
-    for (uint32_t i = FIRST_GPU_KIND; emit && i < KINDS_IN_THIS_BUILD; i++)
+    for (uint32_t i = FIRST_GPU_KIND; emit && i < FIRST_CPU_KIND; i++)
         if (strcmp(emit, emit_kinds[i]) == 0) return true;
     return false;
+}
+
+static bool is_cpu_kind(const char *emit) {
+    for (uint32_t i = FIRST_CPU_KIND; emit && i < KINDS_IN_THIS_BUILD; i++)
+        if (strcmp(emit, emit_kinds[i]) == 0) return true;
+    return emit && strcmp(emit, "llvm") == 0;
 }
 
 /* What is written when --emit says nothing. */
 static const char *kind_of(const CompileOptions *options) {
     if (options->emit) return options->emit;
+    if (options->target && strcmp(options->target, "cpu") == 0) return "asm";
     return options->target && strncmp(options->target, "sm_", 3) == 0 ? "ptx" : "ir";
 }
 
@@ -164,11 +171,12 @@ static bool valid_options(const CompileOptions *options) {
                    target);
         return false;
     }
-    if (!options->emit && strcmp(target, "cpu") == 0) {
-        tool_error("code for cpu is not in this build yet; --emit=ir shows the IR for it");
+    bool cpu = strcmp(target, "cpu") == 0;
+    if (is_cpu_kind(options->emit) && !cpu && !is_gpu_kind(options->emit)) {
+        tool_error("--emit=%s is for the CPU: add -t cpu", options->emit);
         return false;
     }
-    if (is_gpu_kind(options->emit) && !gpu) {
+    if (is_gpu_kind(options->emit) && !gpu && !(cpu && is_cpu_kind(options->emit))) {
         tool_error("--emit=%s is for a GPU: say which, as in -t sm_80", options->emit);
         return false;
     }
@@ -226,7 +234,11 @@ static ExitStatus write_stage(Job *job, const tkc_kernel *kernel) {
     }
     bool is_ir =
         strcmp(kind, "ir") == 0 || strcmp(kind, "laid") == 0 || strcmp(kind, "placed") == 0;
-    const char *ending = is_ir ? "tkir" : strcmp(kind, "llvm") == 0 ? "ll" : kind;
+    const char *ending = is_ir                       ? "tkir"
+                         : strcmp(kind, "llvm") == 0 ? "ll"
+                         : strcmp(kind, "asm") == 0  ? "s"
+                         : strcmp(kind, "obj") == 0  ? "o"
+                                                     : kind;
     return write_text(job, name, ending, text, size) ? STATUS_DONE : STATUS_REFUSED;
 }
 

@@ -127,8 +127,7 @@ Reg call_extern(Emitter *e, const char *name, RegType result, uint32_t count, Re
     return LLVMBuildCall2(e->b, type, function, operands, count, "");
 }
 
-/* ---- memory
- * --------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------- */
 
 Reg as_pointer(Emitter *e, Reg address) {
     RegType type =
@@ -164,8 +163,7 @@ Reg launch_field(Emitter *e, size_t offset, RegType type) {
     return load_reg(e, type, byte_offset(e, e->launch, const_i64(e, (int64_t)offset)), 8);
 }
 
-/* ---- control
- * --------------------------------------------------------------------------------------- */
+/* ---- control ------------------------------------------------------------------------ */
 
 LLVMBasicBlockRef new_block(Emitter *e, const char *name) {
     return LLVMAppendBasicBlockInContext(e->context, e->function, name);

@@ -48,8 +48,7 @@ static Reg pick(Emitter *e, Reg condition, Reg a, Reg b) {
     return LLVMBuildSelect(e->b, condition, a, b, "");
 }
 
-/* ---- narrow floats and f32
- * ------------------------------------------------------------------------- */
+/* ---- narrow floats and f32 ---------------------------------------------------------- */
 
 static Reg widen_bits(Emitter *e, DType from, Reg x) {
     const Format f = format_of(from);
@@ -128,8 +127,7 @@ Reg narrow_from_f32(Emitter *e, DType to, bool rtz, Reg x) {
     return pick(e, nan, const_int_like(r, 0x7fff), r);
 }
 
-/* ---- to f32, rounding to odd, or towards zero
- * --------------------------------------------------------- */
+/* ---- to f32, rounding to odd, or towards zero --------------------------------------- */
 
 static Reg f32_to_odd(Emitter *e, Reg x) {
     RegType f64 = LLVMTypeOf(x);
@@ -184,8 +182,7 @@ static Reg f32_for_narrowing(Emitter *e, DType from, Reg x) {
     return f32_to_odd(e, wide_to_odd(e, from, x));
 }
 
-/* ---- integers
- * -------------------------------------------------------------------------------------------- */
+/* ---- integers ----------------------------------------------------------------------- */
 
 static Reg float_to_int(Emitter *e, DType to, Reg x) {
     RegType element = to == DT_i1           ? e->i8

@@ -9,8 +9,7 @@
  */
 #include "compiler/cpu/emit.h"
 
-/* ---- copying
- * ------------------------------------------------------------------------------------- */
+/* ---- copying ------------------------------------------------------------------------ */
 
 typedef struct Cloner {
     Module *module;
@@ -72,8 +71,7 @@ static void clone_ops(Cloner *c, Region *to, const Region *from) {
     }
 }
 
-/* ---- amounts that are the same for all elements
- * --------------------------------------------------- */
+/* ---- amounts that are the same for all elements ------------------------------------- */
 
 static bool is_uniform(const Value *v, uint32_t depth) {
     if (!type_is_block(v->type)) return true;
@@ -117,8 +115,7 @@ static Value *uniform_scalar(Builder *b, Value *v) {
     }
 }
 
-/* ---- carried amounts
- * --------------------------------------------------------------------------------- */
+/* ---- carried amounts ---------------------------------------------------------------- */
 
 /* The chain of offset or add with uniform amounts from `v` back to `start`; at most 8 steps. */
 static bool moves_uniformly(const Value *v, const Value *start, bool pointer, uint32_t depth) {

@@ -9,8 +9,7 @@
 
 #include <assert.h>
 
-/* ---- before a nested op: what is used inside must be there
- * ------------------------------------------ */
+/* ---- before a nested op: what is used inside must be there -------------------------- */
 
 static void force_used(Emitter *e, const Value *v, uint32_t walk) {
     ValueInfo *info = info_of(e, v);
@@ -44,8 +43,7 @@ static void before_nested(Emitter *e, const Op *op) {
         for (uint32_t i = 0; i < op->region_count; i++) pack_outside(e, op, op->regions[i]);
 }
 
-/* ---- carried blocks
- * -------------------------------------------------------------------------------------- */
+/* ---- carried blocks ----------------------------------------------------------------- */
 
 typedef struct Carry {
     uint32_t count;
@@ -121,8 +119,7 @@ static void carry_write(Emitter *e, const Carry *c) {
     }
 }
 
-/* ---- slots that are free again
- * ------------------------------------------------------------------------------ */
+/* ---- slots that are free again ------------------------------------------------------ */
 
 static void release(Emitter *e, const Op *op) {
     uint32_t kept = 0;
@@ -176,9 +173,7 @@ static void give_ready(Emitter *e, const Value *value) {
     info_of(e, value)->stored = info_of(e, value)->ready = true;
 }
 
-/* ---- for
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- for ---------------------------------------------------------------------------- */
 
 static Reg trip_count(Emitter *e, DType dtype, Reg from, Reg to, Reg by) {
     LLVMBuilderRef b = e->b;
@@ -260,9 +255,7 @@ static void code_for(Emitter *e, const Op *op) {
     LLVMPositionBuilderAtEnd(e->b, end);
 }
 
-/* ---- while
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- while -------------------------------------------------------------------------- */
 
 static void code_while(Emitter *e, const Op *op) {
     Region *head = op->regions[0], *body = op->regions[1];
@@ -333,9 +326,7 @@ static void code_while(Emitter *e, const Op *op) {
             slot_free(e, slots[i], slot_bytes(head->arguments[i]->type));
 }
 
-/* ---- if
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- if ----------------------------------------------------------------------------- */
 
 static LLVMBasicBlockRef code_side(Emitter *e, const Op *op, const Region *region, Reg *values) {
     Carry given = carry_new(e, op->result_count);
@@ -374,9 +365,7 @@ static void code_if(Emitter *e, const Op *op) {
     }
 }
 
-/* ---- op by op
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- op by op ----------------------------------------------------------------------- */
 
 static void code_extract(Emitter *e, const Op *op) {
     const Value *block = op_operand(op, 0);

@@ -56,8 +56,7 @@ static Dot dot_new(Emitter *e, const Op *op, uint32_t pack_a) {
     return d;
 }
 
-/* ---- converting
- * -------------------------------------------------------------------------------------- */
+/* ---- converting --------------------------------------------------------------------- */
 
 /* To nearest, ties away; the launch may say that nothing is to be rounded. */
 static Reg round_tf32(Emitter *e, Reg x) {
@@ -168,8 +167,7 @@ static void transpose_panels(const Dot *d, uint64_t from, uint64_t slot) {
     loop_close(e, &batch);
 }
 
-/* ---- operands
- * -------------------------------------------------------------------------------------------- */
+/* ---- operands ----------------------------------------------------------------------- */
 
 /* What a permute of the last two dims is made from, while it is lazy; else NULL. */
 static const Value *transposed(Emitter *e, const Value *v) {
@@ -302,8 +300,7 @@ void release_packs(Emitter *e, const Op *loop) {
     e->packs.length = kept;
 }
 
-/* ---- the inner loops
- * ------------------------------------------------------------------------------------------ */
+/* ---- the inner loops ---------------------------------------------------------------- */
 
 static Reg multiply_add(const Dot *d, Reg a, Reg b, Reg c) {
     Emitter *e = d->e;
@@ -373,9 +370,7 @@ static void multiply(const Dot *d, const Pack *a, const Pack *b, uint64_t c_slot
     loop_close(e, &batch);
 }
 
-/* ---- the result
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the result --------------------------------------------------------------------- */
 
 static bool is_zero(const Value *v) {
     if (!value_is_constant(v)) return false;
@@ -451,8 +446,7 @@ void code_dot(Emitter *e, const Op *op) {
     finish(&d, &a, &b, op_operand(op, 2));
 }
 
-/* ---- dot_scaled: one element at a time, packed as for any dot
- * ------------------------------------------------------ */
+/* ---- dot_scaled: one element at a time, packed as for any dot ----------------------- */
 
 static Reg scaled_element(const Dot *d, Word format, DType dtype, Reg x, Reg k) {
     Emitter *e = d->e;

@@ -29,8 +29,7 @@ Reg code_constant(Emitter *e, const Op *op) {
     return LLVMConstInt(type, eval_bits_from_number(dtype, value), 0);
 }
 
-/* ---- comparing
- * ------------------------------------------------------------------------------------ */
+/* ---- comparing ---------------------------------------------------------------------- */
 
 static Reg compare(Emitter *e, OpCode code, DType dtype, Reg a, Reg b) {
     if (dtype_is_float(dtype)) {
@@ -91,8 +90,7 @@ static Reg min_max_float(Emitter *e, bool max, bool nan, Reg a, Reg b) {
     return LLVMBuildSelect(x, wrong, quiet_nan(e, a), r, "");
 }
 
-/* ---- integers
- * ----------------------------------------------------------------------------------------- */
+/* ---- integers ----------------------------------------------------------------------- */
 
 static Reg min_max_int(Emitter *e, bool max, DType dtype, Reg a, Reg b) {
     Reg less = compare(e, max ? OP_gt : OP_lt, dtype, a, b);
@@ -174,8 +172,7 @@ static Reg int_binary(Emitter *e, OpCode code, DType dtype, Reg a, Reg b) {
     }
 }
 
-/* ---- floats
- * ---------------------------------------------------------------------------------------------- */
+/* ---- floats ------------------------------------------------------------------------- */
 
 static Reg float_binary(Emitter *e, OpCode code, DType dtype, Reg a, Reg b) {
     LLVMBuilderRef x = e->b;

@@ -37,7 +37,7 @@ typedef struct Place {
     Coord at[MAX_RANK];
 } Place;
 
-/* ---- values ---------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------- */
 
 typedef struct Memo {
     const Value *value;
@@ -228,8 +228,7 @@ Reg scalar_of(Emitter *e, const Value *value);
 void eval_region(Emitter *e, const Region *region, uint32_t count, const Reg *arguments,
                  Reg *results);
 
-/* ---- element.c, cast.c, math.c
- * -------------------------------------------------------------------- */
+/* ---- element.c, cast.c, math.c ------------------------------------------------------ */
 
 /* An ELEMENT op on registers of any width. */
 Reg code_element(Emitter *e, const Op *op, Reg *operands);
@@ -240,8 +239,7 @@ Reg code_constant(Emitter *e, const Op *op);
 Reg widen_to_f32(Emitter *e, DType from, Reg x);
 Reg narrow_from_f32(Emitter *e, DType to, bool rtz, Reg x);
 
-/* ---- memory.c, reduce.c, dot.c, outside.c, control.c
- * ------------------------------------------------- */
+/* ---- memory.c, reduce.c, dot.c, outside.c, control.c -------------------------------- */
 
 Reg eval_load(Nest *nest, const Op *op, const Place *place);
 void code_load(Emitter *e, const Op *op);

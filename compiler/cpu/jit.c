@@ -31,8 +31,7 @@ static bool say(Text *error, const char *what, char *message) {
     return false;
 }
 
-/* ---- the machine
- * --------------------------------------------------------------------------------------- */
+/* ---- the machine -------------------------------------------------------------------- */
 
 typedef struct Machine {
     LLVMTargetMachineRef machine;
@@ -96,8 +95,7 @@ static void set_widths(Emitter *e, const Machine *m) {
     e->fma = e->avx512 || has_feature(f, "fma") || has_feature(f, "neon");
 }
 
-/* ---- from module to LLVM
- * ----------------------------------------------------------------------------------- */
+/* ---- from module to LLVM ------------------------------------------------------------ */
 
 static void add_attribute(Emitter *e, Reg function, uint32_t index, const char *name) {
     const unsigned id = LLVMGetEnumAttributeKindForName(name, strlen(name));
@@ -180,8 +178,7 @@ static bool optimise(Emitter *e, const Machine *m, Text *error) {
     return false;
 }
 
-/* ---- running it in this process
- * ----------------------------------------------------------------------------- */
+/* ---- running it in this process ----------------------------------------------------- */
 
 static bool take_error(LLVMErrorRef bad, Text *error) {
     if (!bad) return true;
@@ -284,9 +281,7 @@ bool cpu_compile(Module *module, const CpuOptions *options, CpuCode *code, Text 
     return good;
 }
 
-/* ---- as a file
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- as a file ---------------------------------------------------------------------- */
 
 static bool code_guarded(Compilation *c, Module *module, CpuForm form, Text *out, Text *error) {
     Emitter *e = &c->e;

@@ -16,8 +16,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* ---- vector arithmetic
- * ---------------------------------------------------------------------------- */
+/* ---- vector arithmetic -------------------------------------------------------------- */
 
 static Reg mul(Emitter *e, Reg a, Reg b) {
     return LLVMBuildFMul(e->b, a, b, "");
@@ -55,8 +54,7 @@ static Reg polynomial(Emitter *e, Reg x, uint32_t count, const double *c) {
     return sum;
 }
 
-/* ---- exp, exp2 in f32
- * ------------------------------------------------------------------------------ */
+/* ---- exp, exp2 in f32 --------------------------------------------------------------- */
 
 /* 2^(r + f), r a whole number within +-200, |f| <= 1/2. */
 static Reg power_of_two(Emitter *e, Reg r, Reg shifted, Reg f) {
@@ -103,8 +101,7 @@ static Reg exp_f32(Emitter *e, bool natural, Reg x) {
     return power_of_two(e, r, shifted, f);
 }
 
-/* ---- in f64
- * ------------------------------------------------------------------------------------------- */
+/* ---- in f64 ------------------------------------------------------------------------- */
 
 /* 2^t for |t| < 1000, error 1e-12. */
 static Reg exp2_f64(Emitter *e, Reg t) {
@@ -195,8 +192,7 @@ static Reg erf_f32(Emitter *e, Reg x) {
     return to_f32(e, call_intrinsic(e, "llvm.copysign", 2, all));
 }
 
-/* ---- one lane at a time, by libm
- * ------------------------------------------------------------------------- */
+/* ---- one lane at a time, by libm ---------------------------------------------------- */
 
 static Reg libm(Emitter *e, const char *name, uint32_t count, Reg *x) {
     const uint32_t width = width_of(x[0]);
@@ -259,8 +255,7 @@ static Reg sin_cos(Emitter *e, bool cosine, Reg x) {
     return branch_merge(e, &branch, then_end, slow, branch.from, near);
 }
 
-/* ---- which is which
- * ------------------------------------------------------------------------------------------ */
+/* ---- which is which ----------------------------------------------------------------- */
 
 static Reg round_away(Emitter *e, Reg x) {
     return call_intrinsic(e, "llvm.round", 1, &x);

@@ -12,8 +12,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* ---- one access of a nest
- * --------------------------------------------------------------------------- */
+/* ---- one access of a nest ----------------------------------------------------------- */
 
 typedef struct Access {
     Emitter *e;
@@ -249,8 +248,7 @@ Reg eval_load(Nest *nest, const Op *op, const Place *place) {
     return from_memory(e, move(&a), element);
 }
 
-/* ---- the order of reads and writes
- * ------------------------------------------------------------------------ */
+/* ---- the order of reads and writes -------------------------------------------------- */
 
 /* Is the lazy value needed by something that comes after `op`, or is `op`? */
 static bool needed_after(Emitter *e, const Value *v, const Op *op, uint32_t walk) {
@@ -313,9 +311,7 @@ void code_load(Emitter *e, const Op *op) {
     nest_close(&nest);
 }
 
-/* ---- store
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- store -------------------------------------------------------------------------- */
 
 /* Loads that the stored value still needs would read what is being written, except where each
  * element is read at the very place it is written to. */
@@ -458,9 +454,7 @@ void code_store(Emitter *e, const Op *op) {
     store_nest(e, op);
 }
 
-/* ---- atomics
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- atomics ------------------------------------------------------------------------ */
 
 static Reg as_int(Emitter *e, Reg x, uint32_t size) {
     RegType type = LLVMIntTypeInContext(e->context, size * 8);

@@ -12,8 +12,7 @@
 
 #include <assert.h>
 
-/* ---- slots
- * ------------------------------------------------------------------------------------------- */
+/* ---- slots -------------------------------------------------------------------------- */
 
 uint64_t slot_alloc(Emitter *e, uint64_t bytes) {
     FreeSlot **best = NULL;
@@ -66,8 +65,7 @@ Reg slot_pointer(Emitter *e, uint64_t slot) {
     return byte_offset(e, e->scratch, const_i64(e, (int64_t)slot));
 }
 
-/* ---- coordinates
- * ---------------------------------------------------------------------------------------- */
+/* ---- coordinates -------------------------------------------------------------------- */
 
 static Coord coord_constant(Emitter *e, int64_t value) {
     return (Coord){COORD_ONE, false, const_i64(e, value)};
@@ -142,8 +140,7 @@ void slot_write(Emitter *e, const Type *type, uint64_t slot, const Place *place,
     call_overloaded(e, "llvm.masked.scatter", 2, types, 3, operands);
 }
 
-/* ---- the loops
- * --------------------------------------------------------------------------------------------- */
+/* ---- the loops ---------------------------------------------------------------------- */
 
 uint32_t usual_width(const Emitter *e, const Type *space, uint32_t lane_dim) {
     const uint32_t extent = type_is_block(space) ? space->shape[lane_dim] : 1;
@@ -180,9 +177,7 @@ void nest_close(Nest *nest) {
         info_of(nest->e, nest->passing.data[i])->ready = true;
 }
 
-/* ---- memos
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- memos -------------------------------------------------------------------------- */
 
 static bool same_place(const Place *a, const Place *b) {
     if (a->rank != b->rank) return false;
@@ -206,8 +201,7 @@ static Memo *add_memo(Nest *nest, const Value *value, const Place *place) {
     return m;
 }
 
-/* ---- places of operands
- * ------------------------------------------------------------------------------------------ */
+/* ---- places of operands ------------------------------------------------------------- */
 
 static Place place_of_broadcast(Emitter *e, const Type *from, const Place *place) {
     Place p = *place;
@@ -262,8 +256,7 @@ static Place place_of_reshape(Nest *nest, const Op *op, const Place *place) {
     return p;
 }
 
-/* ---- the value of ops
- * -------------------------------------------------------------------------------------------- */
+/* ---- the value of ops --------------------------------------------------------------- */
 
 Reg scalar_of(Emitter *e, const Value *value) {
     return info_of(e, value)->reg;
@@ -422,9 +415,7 @@ Reg eval(Nest *nest, const Value *value, const Place *place) {
     return reg;
 }
 
-/* ---- affine values
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- affine values ------------------------------------------------------------------ */
 
 static bool is_zero(Reg step) {
     return LLVMIsConstant(step) && LLVMIsNull(step);
@@ -565,8 +556,7 @@ bool eval_affine(Nest *nest, const Value *value, const Place *place, Reg *base, 
     return known;
 }
 
-/* ---- values that are not in their slots yet
- * ------------------------------------------------------------------------------ */
+/* ---- values that are not in their slots yet ----------------------------------------- */
 
 static void prepare_walk(Emitter *e, const Value *value, const Type *space, bool here,
                          uint32_t walk) {
@@ -629,9 +619,7 @@ void materialise(Emitter *e, uint32_t count, const Value *const *values, const u
     nest_close(&nest);
 }
 
-/* ---- loads that wait
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- loads that wait ---------------------------------------------------------------- */
 
 static bool unread(Emitter *e, const Value *value, uint32_t walk) {
     ValueInfo *info = info_of(e, value);

@@ -62,8 +62,7 @@ const Op *cpu_op_at(const CpuCode *code, uint32_t index) {
     return index ? find_op(code->module->kernel->body, &index) : NULL;
 }
 
-/* ---- which ops are lazy
- * --------------------------------------------------------------------------- */
+/* ---- which ops are lazy ------------------------------------------------------------- */
 
 bool region_is_simple(const Region *region) {
     for (const Op *op = region->first; op; op = op->next)
@@ -86,8 +85,7 @@ bool op_is_lazy(const Op *op) {
     }
 }
 
-/* ---- costs
- * ----------------------------------------------------------------------------------------- */
+/* ---- costs -------------------------------------------------------------------------- */
 
 static uint32_t own_cost(const Op *op) {
     switch (op->code) {
@@ -141,8 +139,7 @@ static void cost_region(Emitter *e, const Region *region) {
     }
 }
 
-/* ---- who needs what, until when
- * ------------------------------------------------------------------------ */
+/* ---- who needs what, until when ----------------------------------------------------- */
 
 /* The op of `region` that `op` is, or is nested in. */
 static const Op *lifted(const Op *op, const Region *region) {

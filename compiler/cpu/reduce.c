@@ -85,8 +85,7 @@ static void combine(Emitter *e, const Op *op, OpCode simple, const Reg *left, co
     for (uint32_t i = 0; i < n; i++) results[i] = splat_reg(e, results[i], width_of(left[i]));
 }
 
-/* ---- across lanes: one commutative op
- * ------------------------------------------------------------------ */
+/* ---- across lanes: one commutative op ----------------------------------------------- */
 
 static uint64_t identity_bits(OpCode code, DType dtype) {
     const bool real = dtype_is_float(dtype);
@@ -179,8 +178,7 @@ static void reduce_lanes(Emitter *e, const Op *op, uint32_t axis, OpCode code) {
     nest_close(&nest);
 }
 
-/* ---- along another dimension
- * ------------------------------------------------------------------------------- */
+/* ---- along another dimension -------------------------------------------------------- */
 
 static void eval_all(Nest *nest, const Op *op, Reg *regs) {
     for (uint32_t i = 0; i < op->operand_count; i++)
@@ -232,8 +230,7 @@ static void fold(Emitter *e, const Op *op, uint32_t axis, OpCode simple, uint32_
     nest_close(&nest);
 }
 
-/* ---- across lanes: any function
- * ---------------------------------------------------------------------------------- */
+/* ---- across lanes: any function ----------------------------------------------------- */
 
 /* Elements first .. first + width of the left or right neighbours. */
 static void take_pairs(Emitter *e, const Type *element, uint64_t slot, Reg first, uint32_t width,
@@ -303,9 +300,7 @@ static void reduce_pairs(Emitter *e, const Op *op, uint32_t extent) {
     for (uint32_t i = 0; i < n; i++) slot_free(e, half[i], slot_bytes(op_operand(op, i)->type));
 }
 
-/* ---- the ops
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- the ops ------------------------------------------------------------------------ */
 
 static void begin(Emitter *e, const Op *op) {
     for (uint32_t i = 0; i < op->operand_count; i++)
