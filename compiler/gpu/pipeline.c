@@ -175,17 +175,24 @@ static bool becomes_ring(const Loop *l, const Op *alloc) {
     return false;
 }
 
-static uint32_t largest_scratch(const Loop *l, const Region *region) {
-    uint32_t most = 0;
+/* Shared memory of what stays in the loop: blocks may be there together, other ops come one by one.
+ */
+static uint32_t shared_beside(const Loop *l, const Region *region) {
+    uint32_t most = 0, blocks = 0;
     for (const Op *op = region->first; op; op = op->next) {
         uint32_t bytes = becomes_ring(l, op) ? 0 : gpu_scratch_bytes(l->module, op);
+        bytes = (bytes + 127) / 128 * 128;
+        if (op->code == OP_shared_alloc) {
+            blocks += bytes;
+            continue;
+        }
         most = bytes > most ? bytes : most;
         for (uint32_t i = 0; i < op->region_count; i++) {
-            bytes = largest_scratch(l, op->regions[i]);
+            bytes = shared_beside(l, op->regions[i]);
             most = bytes > most ? bytes : most;
         }
     }
-    return most;
+    return most + blocks;
 }
 
 /* Shared memory from before the loop that the loop reads. */
@@ -206,7 +213,7 @@ static uint32_t held_bytes(const Loop *l) {
 
 /* As many stages as wanted, and as shared memory holds beside what runs in the loop. */
 static bool choose_stages(Loop *l) {
-    uint32_t ring = 0, beside = largest_scratch(l, l->body) + held_bytes(l);
+    uint32_t ring = 0, beside = shared_beside(l, l->body) + held_bytes(l);
     for (uint32_t i = 0; i < l->copies.length; i++)
         ring += (gpu_scratch_bytes(l->module, l->copies.data[i].alloc) + 127) / 128 * 128;
     int64_t wanted = op_int(l->op, ATTR_num_stages, l->module->kernel->num_stages);
