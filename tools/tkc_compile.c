@@ -27,7 +27,7 @@ const Option compile_options[] = {
     {"--num-warps", NULL, OPTION_COUNT, 1, FIELD(num_warps), "N", "warps a program"},
     {"--num-stages", NULL, OPTION_COUNT, 1, FIELD(num_stages), "N", "stages of pipelined loops"},
     {"--emit", NULL, OPTION_TEXT, 0, FIELD(emit), "KIND",
-     "ast, ir (the default); GPU: laid, placed, llvm, ptx (the default), cubin; cpu: llvm, asm, obj"},
+     "ast, ir (the default); GPU: laid, placed, llvm, ptx (the default), cubin; cpu: asm, obj"},
     {"--output", "-o", OPTION_TEXT, 0, FIELD(output), "PATH",
      "write here; `PATH/` is a folder with one file a kernel"},
     {"--include", "-I", OPTION_LIST, 0, FIELD(include), "FOLDER",
