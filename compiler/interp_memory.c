@@ -330,7 +330,7 @@ bool interp_store(Thread *t, const Step *step) {
     return move_locked(&a);
 }
 
-/* ---- shared memory: blocks of the frame --------------------------------------------------------- */
+/* ---- shared memory: blocks of the frame -------------------------------------------------------*/
 
 /* The block that operand 1 names; those of a ring lie one after the other. */
 static bool find_buffer(Thread *t, const Step *step, Place *place) {
