@@ -4,19 +4,14 @@
  * where it is used, a vector of lanes at a time, or lies row-major in the program's scratch
  * memory; every op is a loop over vectors, so code does not grow with the blocks.
  *
- * Addresses are the machine's own. Nothing is checked here unless options.bounds asks for it.
+ * Addresses are the machine's own, and nothing is checked: that is what the interpreter is for.
  */
 #ifndef TKC_COMPILER_CPU_CPU_H
 #define TKC_COMPILER_CPU_CPU_H
 
 #include "compiler/ir.h"
 
-/* A stretch of memory that a launch may touch. */
-typedef struct CpuRange {
-    uint64_t start, size;
-} CpuRange;
-
-enum { CPU_RUNNING, CPU_FAULT_ASSERT, CPU_FAULT_UNSUPPORTED, CPU_FAULT_INDEX, CPU_FAULT_BOUNDS };
+enum { CPU_RUNNING, CPU_FAULT_ASSERT, CPU_FAULT_UNSUPPORTED };
 
 /* Why a program stopped, and at which op (cpu_op_at). */
 typedef struct CpuFault {
@@ -30,15 +25,12 @@ typedef struct CpuLaunch CpuLaunch;
 typedef void CpuPrint(const CpuLaunch *launch, const uint32_t *program, uint32_t op,
                       uint32_t operand, const void *elements);
 
-/* What compiled code reads; its layout is known to launch_field() in build.c. */
+/* What compiled code reads. */
 struct CpuLaunch {
     const uint64_t *arguments; /* one a parameter: address, or the scalar's bits */
     uint64_t grid[3];
     uint64_t tf32_half, tf32_mask; /* x & mask after x + half; 0 and ~0: dot in full f32 */
     CpuPrint *print;
-    const CpuRange *ranges; /* options.bounds: sorted by start, not overlapping */
-    uint64_t range_count;
-    void *context; /* the caller's own */
 };
 
 /* Runs one program. `scratch` has scratch_size bytes, aligned to 64. 0, or a CPU_FAULT_... */
@@ -48,7 +40,6 @@ typedef uint32_t CpuEntry(const CpuLaunch *launch, uint8_t *scratch, const uint3
 typedef struct CpuOptions {
     const char *processor; /* LLVM's name, "native" or NULL: this machine */
     const char *features;  /* LLVM's, "+avx2,-avx512f", or NULL */
-    bool bounds;           /* check addresses against launch->ranges */
 } CpuOptions;
 
 /* Code ready to run. */

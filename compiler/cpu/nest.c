@@ -567,9 +567,7 @@ static void prepare_walk(Emitter *e, const Value *value, const Type *space, bool
     info->mark = here ? walk : walk + 1;
     const Op *op = value->op;
     if (info->stored && (!here || value->type->count != space->count)) {
-        const uint32_t saved = e->walk;
         force(e, value);
-        (void)saved;
         return;
     }
     const bool same =
