@@ -39,6 +39,12 @@ tkc_status cpu_matmul_2048(Bench *bench, Samples *samples);
 tkc_status cpu_softmax(Bench *bench, Samples *samples);
 tkc_status cpu_vector_add(Bench *bench, Samples *samples);
 
+/* tkbench_emu.c */
+tkc_status emu_plain(Bench *bench, Samples *samples);
+tkc_status emu_mma(Bench *bench, Samples *samples);
+tkc_status emu_wgmma(Bench *bench, Samples *samples);
+tkc_status emu_matmul_256(Bench *bench, Samples *samples);
+
 bool samples_done(const Samples *samples);
 /* One sample that took `seconds`, with the value to report. */
 void samples_add(Samples *samples, double value, double seconds);

@@ -1,7 +1,9 @@
 /* tkbench_suites.c: the measurements themselves.
  *
- *   interp     what kernels of kernels/ reach on the device (the interpreter, unless told
- * otherwise) frontend   source text to canonical IR, all typed kernels of a file, in process
+ *   interp     what kernels of kernels/ reach on the device (the interpreter, unless told another)
+ *   cpu        the same on the fast CPU device, beside OpenBLAS and a copy loop
+ *   emu        the PTX emulator
+ *   frontend   source text to canonical IR, all typed kernels of a file, in process
  */
 #include "tools/tkbench.h"
 
@@ -9,8 +11,7 @@
 
 #include "kernels/host.h"
 
-/* ---- tensors ------------------------------------------------------------------------------------
- */
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 enum { MOST_TENSORS = 16 };
 
@@ -77,8 +78,7 @@ static void take_samples(Tensors *tensors, Samples *samples, double amount,
     }
 }
 
-/* ---- vector add, matmul -------------------------------------------------------------------------
- */
+/* ---- vector add, matmul ---------------------------------------------------------------------- */
 
 typedef struct ThreeTensors {
     tkck_tensor a, b, c;
@@ -276,6 +276,10 @@ const Measurement measurements[] = {
     {"cpu", "matmul 2048^3 f32, by OpenBLAS", "x", true, 0.9, cpu_matmul_2048},
     {"cpu", "softmax 4096x4096 f32, by copy", "x", true, 0.85, cpu_softmax},
     {"cpu", "vector add 2^24 f32, by copy", "x", true, 0.95, cpu_vector_add},
+    {"emu", "plain code, checked", "M/s", true, 100, emu_plain},
+    {"emu", "mma.sync f16", "GFLOP/s", true, 4, emu_mma},
+    {"emu", "wgmma bf16", "GFLOP/s", true, 4, emu_wgmma},
+    {"emu", "matmul 256^3 f16, sm_80 PTX", "s", false, 0.3, emu_matmul_256},
     {"frontend", "attention.tk, text to IR", "ms", false, 10, compile_attention},
     {"frontend", "attention_2022.tk", "ms", false, 0, compile_attention_2022},
     {"frontend", "matmul.tk", "ms", false, 0, compile_matmul},

@@ -61,8 +61,8 @@ static const char check_examples[] = "  tkc check kernels\n";
 static const char emu_text[] =
     "Runs an entry of a PTX file, by whatever compiler, on the emulator with all checks on. There\n"
     "is one NAME=VALUE for each parameter, in order (the names are yours, for messages and -o);\n"
-    "`tkc help run` says what a VALUE can be. Numbers get the size of their parameter. For kernels\n"
-    "saved by tkc, and where the file says .reqntid, --block may be left out.\n";
+    "`tkc help run` says what a VALUE can be. Numbers get the size of their parameter. For\n"
+    "kernels saved by tkc, and where the file says .reqntid, --block may be left out.\n";
 static const char emu_examples[] =
     "  tkc emu add.ptx::add --grid 98 --block 256 x=randn:f32[25000] y=zeros:f32[25000] \\\n"
     "      n=25000 -o y=y.npy --counters\n";
