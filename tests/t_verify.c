@@ -2,6 +2,7 @@
  *
  * Rules on types and attributes are broken in text, since the reader leaves them to the verifier;
  * rules on links can only be broken by hand. */
+#include "compiler/layout/layout.h"
 #include "tests/unit.h"
 
 /* Ops that read well but break one rule, and a part of what must be said. %0 to %9 are given: */
@@ -307,11 +308,12 @@ static void use_from_outside(Module *m) {
     op_set_operand(m->kernel->body->last->previous, 0, op_result(loop_op->regions[0]->first, 0));
 }
 static void layout_too_early(Module *m) {
-    Type *type = arena_new(m->arena, Type);
     Builder b = {.module = m, .region = m->kernel->body, .before = m->kernel->body->last};
-    *type = *type_block(&m->types, type_scalar(&m->types, DT_i32), 1, (uint32_t[]){4});
-    type->layout = (const struct Layout *)type;
-    build_constant_int(&b, type, 1);
+    const Type *block = type_block(&m->types, type_scalar(&m->types, DT_i32), 1, (uint32_t[]){4});
+    Layout layout = {.out_bits = 2};
+    layout_push(&layout, PLACE_REGISTER, 1);
+    layout_push(&layout, PLACE_REGISTER, 2);
+    build_constant_int(&b, type_with_layout(&m->types, block, &layout), 1);
 }
 static void name_with_blank(Module *m) {
     m->kernel->name = "a b";
