@@ -258,33 +258,15 @@ Val builtin_str(Lower *l, Call *c) {
     return val_string(text.data, text.length);
 }
 
-/* A tuple, list, dict (its keys) or constant range as items. */
+/* A tuple, list or constant range as items. */
 static bool iterate(Lower *l, Call *c, Val v, const Val **items, uint32_t *count) {
+    if (v.kind == VAL_RANGE) v = range_items(l, v, c->span);
     if (v.kind == VAL_TUPLE) {
         *items = v.items;
         *count = v.count;
         return true;
     }
-    if (v.kind == VAL_RANGE) {
-        VEC(Val) list = {0};
-        for (int i = 0; i < 3; i++)
-            if (!val_is_integer(v.items[i])) {
-                not_constant(l, v.items[i], c->span, "this range");
-                return false;
-            }
-        Wide step = v.items[RANGE_STEP].integer, to = v.items[RANGE_TO].integer;
-        for (Wide i = v.items[RANGE_FROM].integer; step > 0 ? i < to : (step < 0 && i > to);
-             i += step) {
-            if (list.length >= 65536) {
-                fail(l, c->span, "more than 65536 items");
-                return false;
-            }
-            vec_push(l->arena, &list, val_int(i));
-        }
-        *items = list.data;
-        *count = list.length;
-        return true;
-    }
+    if (val_is_silent(v)) return false;
     fail(l, c->span, "%s is not a list of compile-time values", describe(l, v));
     return false;
 }

@@ -286,11 +286,9 @@ Val builtin_load(Lower *l, Call *c) {
     bool is_bool;
     Value *pointer = pointer_argument(l, c, &is_bool);
     if (!pointer) return val_error();
-    Val none = val_none();
     if (c->arguments[3].kind != VAL_NONE && !konst_equal(c->arguments[3], val_tuple(NULL, 0)))
         return fail(l, c->spans[3], "boundary_check is for block pointers; use a mask here");
     bool has_mask = c->arguments[1].kind != VAL_NONE, has_other = c->arguments[2].kind != VAL_NONE;
-    (void)none;
     if (has_other && !has_mask) {
         fail(l, c->spans[2], "`other` says what masked-off elements read as, so it needs a `mask`");
         note(l, c->span, "add mask=..., or drop other=");

@@ -503,25 +503,7 @@ static bool comprehension_clause(Lower *l, const Node *node, const Node *clause,
         return v.kind != VAL_ERROR;
     }
     Val in = lower_expression(l, clause->right);
-    if (in.kind == VAL_RANGE) {
-        static const char *const names[] = {"from", "to", "step"};
-        VEC(Val) list = {0};
-        for (int i = 0; i < 3; i++)
-            if (!val_is_integer(in.items[i])) {
-                not_constant(l, in.items[i], clause->right->span, names[i]);
-                return false;
-            }
-        Wide step = in.items[2].integer;
-        for (Wide i = in.items[0].integer;
-             step > 0 ? i < in.items[1].integer : i > in.items[1].integer; i += step) {
-            if (list.length > 65536) {
-                fail(l, clause->span, "more than 65536 items");
-                return false;
-            }
-            vec_push(l->arena, &list, val_int(i));
-        }
-        in = val_tuple(list.data, list.length);
-    }
+    if (in.kind == VAL_RANGE) in = range_items(l, in, clause->right->span);
     if (in.kind != VAL_TUPLE) {
         if (!val_is_silent(in))
             fail(l, clause->right->span, "a comprehension runs over compile-time values, not %s",

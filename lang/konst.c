@@ -323,3 +323,18 @@ Val konst_compare(Lower *l, Operator op, Val a, Val b, Span span) {
     default: return val_bool(o == 1 || o == 0);
     }
 }
+
+Val range_items(Lower *l, Val range, Span span) {
+    enum { MOST = 65536 };
+    VEC(Val) list = {0};
+    for (int i = RANGE_FROM; i <= RANGE_STEP; i++)
+        if (!val_is_integer(range.items[i]))
+            return not_constant(l, range.items[i], span, "this range");
+    Wide step = range.items[RANGE_STEP].integer, to = range.items[RANGE_TO].integer;
+    if (step == 0) return fail(l, span, "a range with step 0");
+    for (Wide i = range.items[RANGE_FROM].integer; step > 0 ? i < to : i > to; i += step) {
+        if (list.length >= MOST) return fail(l, span, "more than %d items", MOST);
+        vec_push(l->arena, &list, val_int(i));
+    }
+    return val_tuple(list.data, list.length);
+}

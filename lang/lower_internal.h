@@ -215,6 +215,8 @@ bool konst_equal(Val a, Val b);
 bool konst_truth(Val v); /* Python's bool(v) */
 /* Appends str(v) to the text. */
 void konst_print(Lower *l, Val v, Text *out);
+/* The numbers of a range whose bounds are constants, as a tuple; else reported, or unknown. */
+Val range_items(Lower *l, Val range, Span span);
 
 /* ---- scope.c ------------------------------------------------------------------------------- */
 
