@@ -3,14 +3,13 @@
 
 #include <math.h>
 
-static const KernelFile file = {"attention.tk", attention_tk, &attention_tk_length};
+KERNEL_FILE(attention);
 
 enum { B, H, L, D }; /* batch, heads, length, head_dim: the order of dimensions */
 
 /* ---- checks ----------------------------------------------------------------------------- */
 
-static tkc_status check_tensor(const char *name, const tkck_tensor *tensor,
-                               const tkck_tensor *like) {
+static tkc_status check_tensor(const char *name, const tkk_tensor *tensor, const tkk_tensor *like) {
     CHECK(check_shape(name, tensor, 4, like->shape));
     CHECK(check_float(name, tensor));
     if (tensor->shape[B] > INT32_MAX || tensor->shape[H] > INT32_MAX)
@@ -18,16 +17,16 @@ static tkc_status check_tensor(const char *name, const tkck_tensor *tensor,
     return check_reach(name, tensor, L);
 }
 
-static tkc_status check_state(const char *name, const tkck_tensor *tensor, const tkck_tensor *q) {
+static tkc_status check_state(const char *name, const tkk_tensor *tensor, const tkk_tensor *q) {
     CHECK(check_shape(name, tensor, 3, q->shape));
     CHECK(check_dtype(name, tensor, TKC_F32));
     return check_dense(name, tensor);
 }
 
-static tkc_status check_forward(const tkck_attention *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkck_attention"));
-    if ((uint32_t)p->mask > TKCK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKCK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkck_attention: unknown mask or precision.");
+static tkc_status check_forward(const tkk_attention *p) {
+    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention"));
+    if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKK_IEEE)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_attention: unknown mask or precision.");
     if (!(p->scale > 0) || !isfinite(p->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be positive and finite.",
                         (double)p->scale);
@@ -44,7 +43,7 @@ static tkc_status check_forward(const tkck_attention *p) {
                         "q has %lld heads and k has %lld; the first must be a multiple of the "
                         "second.",
                         (long long)heads, (long long)kv_heads);
-    const tkck_tensor keys = {.rank = 4, .shape = {p->q.shape[B], kv_heads, p->k.shape[L], dim}};
+    const tkk_tensor keys = {.rank = 4, .shape = {p->q.shape[B], kv_heads, p->k.shape[L], dim}};
     CHECK(check_tensor("k", &p->k, &keys));
     CHECK(check_tensor("v", &p->v, &keys));
     CHECK(check_dtype("k", &p->k, p->q.dtype));
@@ -53,7 +52,7 @@ static tkc_status check_forward(const tkck_attention *p) {
     return check_state("lse", &p->lse, &p->q);
 }
 
-static tkc_status check_backward(const tkck_attention *p) {
+static tkc_status check_backward(const tkk_attention *p) {
     CHECK(check_forward(p));
     CHECK(check_tensor("dout", &p->dout, &p->q));
     CHECK(check_dtype("dout", &p->dout, p->q.dtype));
@@ -89,7 +88,7 @@ static int32_t fit(int32_t block, int64_t length) {
     return enough < block ? (int32_t)enough : block;
 }
 
-static Blocks pick(const tkck_attention *p, int kernel) {
+static Blocks pick(const tkk_attention *p, int kernel) {
     int64_t dim = p->q.shape[D];
     const Blocks *by_dim = (p->q.dtype == TKC_F32 ? blocks32 : blocks16)[kernel];
     Blocks blocks = by_dim[dim <= 64 ? 0 : dim == 128 ? 1 : 2];
@@ -100,26 +99,26 @@ static Blocks pick(const tkck_attention *p, int kernel) {
 
 /* ---- calls ------------------------------------------------------------------------------ */
 
-static void begin(Call *call, tkck_library *library, const tkck_attention *p, const char *kernel,
+static void begin(Call *call, tkk_library *library, const tkk_attention *p, const char *kernel,
                   Blocks blocks) {
     call_begin(call, library, &file, kernel);
     call->compile_only = p->compile_only;
     call->num_warps = (uint32_t)blocks.warps;
     call->num_stages = (uint32_t)blocks.stages;
-    call_constant(call, "CAUSAL", p->mask == TKCK_NO_MASK ? "False" : "True");
-    call_constant(call, "PRECISION", p->precision == TKCK_IEEE ? "'ieee'" : "'tf32'");
+    call_constant(call, "CAUSAL", p->mask == TKK_NO_MASK ? "False" : "True");
+    call_constant(call, "PRECISION", p->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
     call_constant_int(call, "HEAD_DIM", p->q.shape[D]);
     call_constant_int(call, "BLOCK_M", blocks.m);
     call_constant_int(call, "BLOCK_N", blocks.n);
 }
 
-static void add_sizes(Call *call, const tkck_attention *p) {
+static void add_sizes(Call *call, const tkk_attention *p) {
     int64_t heads = p->q.shape[H], kv_heads = p->k.shape[H];
     call_int(call, heads);
     call_int(call, kv_heads ? heads / kv_heads : 1);
     call_int(call, p->q.shape[L]);
     call_int(call, p->k.shape[L]);
-    call_int(call, p->mask == TKCK_CAUSAL ? p->k.shape[L] - p->q.shape[L] : 0);
+    call_int(call, p->mask == TKK_CAUSAL ? p->k.shape[L] - p->q.shape[L] : 0);
 }
 
 static const char *const q_strides[] = {"stride_qb", "stride_qh", "stride_qm", "stride_qd"};
@@ -131,8 +130,7 @@ static const char *const dq_strides[] = {"stride_dqb", "stride_dqh", "stride_dqm
 static const char *const dk_strides[] = {"stride_dkb", "stride_dkh", "stride_dkn", "stride_dkd"};
 static const char *const dv_strides[] = {"stride_dvb", "stride_dvh", "stride_dvn", "stride_dvd"};
 
-tkc_status tkck_attention_forward(tkck_library *library, tkc_stream *stream,
-                                  const tkck_attention *p) {
+tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
     CHECK(check_forward(p));
     Blocks blocks = pick(p, FORWARD);
     Call call;
@@ -152,7 +150,7 @@ tkc_status tkck_attention_forward(tkck_library *library, tkc_stream *stream,
                        tkc_grid2(tkc_cdiv(p->q.shape[L], blocks.m), p->q.shape[B] * p->q.shape[H]));
 }
 
-static tkc_status launch_delta(tkck_library *library, tkc_stream *stream, const tkck_attention *p) {
+static tkc_status launch_delta(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
     int32_t block = fit(128, p->q.shape[L]);
     Call call;
     call_begin(&call, library, &file, "attention_backward_delta");
@@ -171,7 +169,7 @@ static tkc_status launch_delta(tkck_library *library, tkc_stream *stream, const 
 }
 
 /* What both gradient kernels read. */
-static void add_inputs(Call *call, const tkck_attention *p) {
+static void add_inputs(Call *call, const tkk_attention *p) {
     call_tensor(call, "q", &p->q);
     call_tensor(call, "k", &p->k);
     call_tensor(call, "v", &p->v);
@@ -180,7 +178,7 @@ static void add_inputs(Call *call, const tkck_attention *p) {
     call_tensor(call, "delta", &p->delta);
 }
 
-static void add_input_strides(Call *call, const tkck_attention *p) {
+static void add_input_strides(Call *call, const tkk_attention *p) {
     call_float(call, p->scale);
     call_strides4(call, q_strides, &p->q);
     call_strides4(call, k_strides, &p->k);
@@ -188,8 +186,8 @@ static void add_input_strides(Call *call, const tkck_attention *p) {
     call_strides4(call, p_strides, &p->dout);
 }
 
-tkc_status tkck_attention_backward(tkck_library *library, tkc_stream *stream,
-                                   const tkck_attention *p) {
+tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
+                                  const tkk_attention *p) {
     CHECK(check_backward(p));
     CHECK(launch_delta(library, stream, p));
 

@@ -3,19 +3,19 @@
 
 #include <math.h>
 
-static const KernelFile file = {"attention_2022.tk", attention_2022_tk, &attention_2022_tk_length};
+KERNEL_FILE(attention_2022);
 
 enum { B, H, L, D, BLOCK = 128 };
 
-static tkc_status check_tensor(const char *name, const tkck_tensor *tensor, tkc_dtype dtype,
-                               uint32_t rank, const tkck_tensor *q) {
+static tkc_status check_tensor(const char *name, const tkk_tensor *tensor, tkc_dtype dtype,
+                               uint32_t rank, const tkk_tensor *q) {
     CHECK(check_shape(name, tensor, rank, q->shape));
     CHECK(check_dtype(name, tensor, dtype));
     return check_dense(name, tensor);
 }
 
-static tkc_status check_forward(const tkck_attention_2022 *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkck_attention_2022"));
+static tkc_status check_forward(const tkk_attention_2022 *p) {
+    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention_2022"));
     if (!isfinite(p->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be finite.", (double)p->scale);
     CHECK(check_rank("q", &p->q, 4));
@@ -40,7 +40,7 @@ static tkc_status check_forward(const tkck_attention_2022 *p) {
     return check_tensor("m", &p->m, TKC_F32, 3, &p->q);
 }
 
-static tkc_status check_backward(const tkck_attention_2022 *p) {
+static tkc_status check_backward(const tkk_attention_2022 *p) {
     CHECK(check_forward(p));
     CHECK(check_tensor("dout", &p->dout, TKC_F16, 4, &p->q));
     CHECK(check_tensor("new_dout", &p->new_dout, TKC_F16, 4, &p->q));
@@ -50,7 +50,7 @@ static tkc_status check_backward(const tkck_attention_2022 *p) {
     return check_tensor("dv", &p->dv, TKC_F16, 4, &p->q);
 }
 
-static void begin(Call *call, tkck_library *library, const tkck_attention_2022 *p,
+static void begin(Call *call, tkk_library *library, const tkk_attention_2022 *p,
                   const char *kernel) {
     call_begin(call, library, &file, kernel);
     call->compile_only = p->compile_only;
@@ -61,13 +61,13 @@ static void begin(Call *call, tkck_library *library, const tkck_attention_2022 *
 
 /* The strides of a tensor without gaps; those it gives for dimensions of one element mean nothing.
  */
-static void add_strides(Call *call, const char *const names[4], const tkck_tensor *tensor) {
+static void add_strides(Call *call, const char *const names[4], const tkk_tensor *tensor) {
     int64_t stride[4] = {[D] = 1};
     for (int i = D; i > B; i--) stride[i - 1] = stride[i] * tensor->shape[i];
     for (int i = B; i <= D; i++) call_stride(call, names[i], "i32", stride[i]);
 }
 
-static void add_all_strides(Call *call, const tkck_attention_2022 *p) {
+static void add_all_strides(Call *call, const tkk_attention_2022 *p) {
     static const char *const q[] = {"stride_qz", "stride_qh", "stride_qm", "stride_qk"};
     static const char *const k[] = {"stride_kz", "stride_kh", "stride_kn", "stride_kk"};
     static const char *const v[] = {"stride_vz", "stride_vh", "stride_vk", "stride_vn"};
@@ -76,7 +76,7 @@ static void add_all_strides(Call *call, const tkck_attention_2022 *p) {
     add_strides(call, v, &p->v);
 }
 
-static void add_shape(Call *call, const tkck_attention_2022 *p) {
+static void add_shape(Call *call, const tkk_attention_2022 *p) {
     call_int(call, p->q.shape[B]);
     call_int(call, p->q.shape[H]);
     call_int(call, p->q.shape[L]);
@@ -84,8 +84,8 @@ static void add_shape(Call *call, const tkck_attention_2022 *p) {
     call_constant_int(call, "BLOCK_DMODEL", p->q.shape[D]);
 }
 
-tkc_status tkck_attention_2022_forward(tkck_library *library, tkc_stream *stream,
-                                       const tkck_attention_2022 *p) {
+tkc_status tkk_attention_2022_forward(tkk_library *library, tkc_stream *stream,
+                                      const tkk_attention_2022 *p) {
     static const char *const o[] = {"stride_oz", "stride_oh", "stride_om", "stride_on"};
     CHECK(check_forward(p));
     CHECK(check_tensor("tmp", &p->tmp, TKC_F32, 3, &p->q));
@@ -106,8 +106,8 @@ tkc_status tkck_attention_2022_forward(tkck_library *library, tkc_stream *stream
                        tkc_grid2(p->q.shape[L] / BLOCK, p->q.shape[B] * p->q.shape[H]));
 }
 
-tkc_status tkck_attention_2022_backward(tkck_library *library, tkc_stream *stream,
-                                        const tkck_attention_2022 *p) {
+tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
+                                       const tkk_attention_2022 *p) {
     CHECK(check_backward(p));
     int64_t blocks = p->q.shape[L] / BLOCK, heads = p->q.shape[B] * p->q.shape[H];
 

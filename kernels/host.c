@@ -21,20 +21,20 @@ typedef struct Entry {
 
 enum { BUCKETS = 256 };
 
-struct tkck_library {
+struct tkk_library {
     tkc_context *context;
     tkc_device *device;
     pthread_mutex_t lock;
     Entry *buckets[BUCKETS];
 };
 
-tkc_status tkck_create(tkc_context *context, tkc_device *device, tkck_library **library) {
-    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkck_create: library is NULL.");
+tkc_status tkk_create(tkc_context *context, tkc_device *device, tkk_library **library) {
+    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_create: library is NULL.");
     *library = NULL;
     if (!context || !device)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkck_create: context or device is NULL.");
-    tkck_library *made = calloc(1, sizeof *made);
-    if (!made) return tkc_fail(TKC_OUT_OF_MEMORY, "tkck_create: out of memory.");
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_create: context or device is NULL.");
+    tkk_library *made = calloc(1, sizeof *made);
+    if (!made) return tkc_fail(TKC_OUT_OF_MEMORY, "tkk_create: out of memory.");
     made->context = context;
     made->device = device;
     pthread_mutex_init(&made->lock, NULL);
@@ -42,7 +42,7 @@ tkc_status tkck_create(tkc_context *context, tkc_device *device, tkck_library **
     return TKC_OK;
 }
 
-void tkck_destroy(tkck_library *library) {
+void tkk_destroy(tkk_library *library) {
     if (!library) return;
     for (uint32_t i = 0; i < BUCKETS; i++)
         for (Entry *entry = library->buckets[i], *next; entry; entry = next) {
@@ -54,10 +54,16 @@ void tkck_destroy(tkck_library *library) {
     free(library);
 }
 
+static uint64_t address_of(const tkc_argument *data) {
+    if (data->kind == TKC_ARGUMENT_ADDRESS) return data->value.u;
+    if (!data->value.buffer) return 0;
+    return tkc_buffer_address(data->value.buffer) + data->offset;
+}
+
 /* ---- tensors ---------------------------------------------------------------------------- */
 
-static tkck_tensor dense(tkc_argument data, tkc_dtype dtype, uint32_t rank, const int64_t *shape) {
-    tkck_tensor tensor = {.data = data, .dtype = dtype, .rank = rank};
+static tkk_tensor dense(tkc_argument data, tkc_dtype dtype, uint32_t rank, const int64_t *shape) {
+    tkk_tensor tensor = {.data = data, .dtype = dtype, .rank = rank};
     int64_t stride = 1;
     for (uint32_t i = rank; i-- > 0;) {
         tensor.shape[i] = shape[i];
@@ -67,24 +73,24 @@ static tkck_tensor dense(tkc_argument data, tkc_dtype dtype, uint32_t rank, cons
     return tensor;
 }
 
-tkck_tensor tkck_vector(tkc_argument data, tkc_dtype dtype, int64_t length) {
+tkk_tensor tkk_vector(tkc_argument data, tkc_dtype dtype, int64_t length) {
     return dense(data, dtype, 1, (int64_t[]){length});
 }
 
-tkck_tensor tkck_matrix(tkc_argument data, tkc_dtype dtype, int64_t rows, int64_t columns) {
+tkk_tensor tkk_matrix(tkc_argument data, tkc_dtype dtype, int64_t rows, int64_t columns) {
     return dense(data, dtype, 2, (int64_t[]){rows, columns});
 }
 
-tkck_tensor tkck_tensor3(tkc_argument data, tkc_dtype dtype, int64_t n0, int64_t n1, int64_t n2) {
+tkk_tensor tkk_tensor3(tkc_argument data, tkc_dtype dtype, int64_t n0, int64_t n1, int64_t n2) {
     return dense(data, dtype, 3, (int64_t[]){n0, n1, n2});
 }
 
-tkck_tensor tkck_tensor4(tkc_argument data, tkc_dtype dtype, int64_t n0, int64_t n1, int64_t n2,
-                         int64_t n3) {
+tkk_tensor tkk_tensor4(tkc_argument data, tkc_dtype dtype, int64_t n0, int64_t n1, int64_t n2,
+                       int64_t n3) {
     return dense(data, dtype, 4, (int64_t[]){n0, n1, n2, n3});
 }
 
-tkck_tensor tkck_exchange(tkck_tensor tensor, uint32_t i, uint32_t j) {
+tkk_tensor tkk_exchange(tkk_tensor tensor, uint32_t i, uint32_t j) {
     assert(i < tensor.rank && j < tensor.rank);
     int64_t shape = tensor.shape[i], stride = tensor.stride[i];
     tensor.shape[i] = tensor.shape[j];
@@ -96,7 +102,7 @@ tkck_tensor tkck_exchange(tkck_tensor tensor, uint32_t i, uint32_t j) {
 
 /* ---- checks ----------------------------------------------------------------------------- */
 
-tkc_status check_rank(const char *name, const tkck_tensor *tensor, uint32_t rank) {
+tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank) {
     if (!tensor) return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the tensor is NULL.", name);
     if (tensor->data.kind != TKC_ARGUMENT_BUFFER && tensor->data.kind != TKC_ARGUMENT_ADDRESS)
         return tkc_fail(TKC_INVALID_ARGUMENT,
@@ -113,7 +119,7 @@ tkc_status check_rank(const char *name, const tkck_tensor *tensor, uint32_t rank
     return TKC_OK;
 }
 
-tkc_status check_shape(const char *name, const tkck_tensor *tensor, uint32_t rank,
+tkc_status check_shape(const char *name, const tkk_tensor *tensor, uint32_t rank,
                        const int64_t *shape) {
     CHECK(check_rank(name, tensor, rank));
     for (uint32_t i = 0; i < rank; i++)
@@ -125,22 +131,22 @@ tkc_status check_shape(const char *name, const tkck_tensor *tensor, uint32_t ran
     return TKC_OK;
 }
 
-tkc_status check_float(const char *name, const tkck_tensor *tensor) {
+tkc_status check_float(const char *name, const tkk_tensor *tensor) {
     if (tensor->dtype != TKC_F16 && tensor->dtype != TKC_BF16 && tensor->dtype != TKC_F32)
         return tkc_fail(TKC_UNSUPPORTED, "%s has dtype %s; f16, bf16 or f32 is needed.", name,
                         tkc_dtype_name(tensor->dtype));
     return TKC_OK;
 }
 
-tkc_status check_dtype(const char *name, const tkck_tensor *tensor, tkc_dtype dtype) {
+tkc_status check_dtype(const char *name, const tkk_tensor *tensor, tkc_dtype dtype) {
     if (tensor->dtype != dtype)
         return tkc_fail(TKC_INVALID_ARGUMENT, "%s has dtype %s; it must be %s here.", name,
                         tkc_dtype_name(tensor->dtype), tkc_dtype_name(dtype));
     return TKC_OK;
 }
 
-tkc_status check_dense(const char *name, const tkck_tensor *tensor) {
-    tkck_tensor packed = dense(tensor->data, tensor->dtype, tensor->rank, tensor->shape);
+tkc_status check_dense(const char *name, const tkk_tensor *tensor) {
+    tkk_tensor packed = dense(tensor->data, tensor->dtype, tensor->rank, tensor->shape);
     for (uint32_t i = 0; i < tensor->rank; i++)
         if (tensor->shape[i] > 1 && tensor->stride[i] != packed.stride[i])
             return tkc_fail(TKC_INVALID_ARGUMENT,
@@ -150,7 +156,7 @@ tkc_status check_dense(const char *name, const tkck_tensor *tensor) {
     return TKC_OK;
 }
 
-tkc_status check_reach(const char *name, const tkck_tensor *tensor, uint32_t first_dim) {
+tkc_status check_reach(const char *name, const tkk_tensor *tensor, uint32_t first_dim) {
     const int64_t farthest = ((int64_t)1 << 23) - 1, longest = (int64_t)1 << 30;
     for (uint32_t i = first_dim; i < tensor->rank; i++) {
         if (tensor->shape[i] > longest)
@@ -180,9 +186,59 @@ int64_t next_power_of_two(int64_t x) {
     return power;
 }
 
+/* ---- scratch memory ---------------------------------------------------------------------- */
+
+enum { SCRATCH_ALIGNMENT = 256 };
+
+uint64_t scratch_size(uint64_t size) {
+    return (size + SCRATCH_ALIGNMENT - 1) / SCRATCH_ALIGNMENT * SCRATCH_ALIGNMENT;
+}
+
+tkc_status scratch_begin(Scratch *scratch, tkk_library *library, const tkk_workspace *given,
+                         uint64_t size, const char *what) {
+    *scratch = (Scratch){.data = given->data, .size = given->size};
+    if (given->size == 0) {
+        if (size == 0) return TKC_OK;
+        CHECK(tkc_buffer_create(library->device, size, what, &scratch->own));
+        scratch->data = tkc_arg_buffer(scratch->own);
+        scratch->size = size;
+        return TKC_OK;
+    }
+    if (given->data.kind != TKC_ARGUMENT_BUFFER && given->data.kind != TKC_ARGUMENT_ADDRESS)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "%s: the workspace must be a buffer (tkc_arg_buffer) or an address "
+                        "(tkc_arg_address).",
+                        what);
+    if (address_of(&given->data) % 16 != 0)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "%s: the address of the workspace must be a multiple of 16.", what);
+    if (given->size < size)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "%s: the workspace has %llu bytes and %llu are needed.", what,
+                        (unsigned long long)given->size, (unsigned long long)size);
+    return TKC_OK;
+}
+
+tkc_argument scratch_take(Scratch *scratch, uint64_t size) {
+    assert(scratch->used + size <= scratch->size);
+    tkc_argument piece = scratch->data;
+    if (piece.kind == TKC_ARGUMENT_ADDRESS)
+        piece.value.u += scratch->used;
+    else
+        piece.offset += scratch->used;
+    scratch->used += scratch_size(size);
+    return piece;
+}
+
+tkc_status scratch_end(Scratch *scratch, tkc_status status) {
+    tkc_buffer_destroy(scratch->own);
+    scratch->own = NULL;
+    return status;
+}
+
 /* ---- calls ------------------------------------------------------------------------------ */
 
-void call_begin(Call *call, tkck_library *library, const KernelFile *file, const char *kernel) {
+void call_begin(Call *call, tkk_library *library, const KernelFile *file, const char *kernel) {
     call->library = library;
     call->file = file;
     call->kernel = kernel;
@@ -216,13 +272,7 @@ static void call_argument(Call *call, tkc_argument argument) {
     call->arguments[call->argument_count++] = argument;
 }
 
-static uint64_t address_of(const tkc_argument *data) {
-    if (data->kind == TKC_ARGUMENT_ADDRESS) return data->value.u;
-    if (!data->value.buffer) return 0;
-    return tkc_buffer_address(data->value.buffer) + data->offset;
-}
-
-void call_tensor(Call *call, const char *name, const tkck_tensor *tensor) {
+void call_tensor(Call *call, const char *name, const tkk_tensor *tensor) {
     bool aligned = address_of(&tensor->data) % 16 == 0;
     const char *dtype = tkc_dtype_name(tensor->dtype);
     call_type(call, name, call_text(call, "*", dtype, aligned ? ":16" : ""));
@@ -261,7 +311,7 @@ void call_stride(Call *call, const char *name, const char *type, int64_t stride)
     call_argument(call, tkc_arg_named(name, tkc_arg_i64(stride)));
 }
 
-void call_strides4(Call *call, const char *const names[4], const tkck_tensor *tensor) {
+void call_strides4(Call *call, const char *const names[4], const tkk_tensor *tensor) {
     for (uint32_t i = 0; i < 4; i++) {
         /* A dimension of one element has no stride: whatever is given, take one common form. */
         int64_t stride = tensor->shape[i] > 1 ? tensor->stride[i] : i < 3 ? 0 : 1;
@@ -272,6 +322,11 @@ void call_strides4(Call *call, const char *const names[4], const tkck_tensor *te
             call_stride(call, names[i], i < 2 ? "i64" : "i32", stride);
         }
     }
+}
+
+bool runs_on_host(const tkk_library *library) {
+    const char *target = tkc_device_target(library->device);
+    return !strncmp(target, "cpu", 3) || !strcmp(target, "interp");
 }
 
 /* ---- the table of variants -------------------------------------------------------------- */
@@ -341,7 +396,7 @@ tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid) {
     memcpy(key + size, shape, sizeof shape);
     size += sizeof shape;
 
-    tkck_library *library = call->library;
+    tkk_library *library = call->library;
     tkc_kernel *kernel = NULL;
     pthread_mutex_lock(&library->lock);
     tkc_status status = find_or_compile(call, key, size, &kernel);

@@ -19,21 +19,25 @@
 
 #include "kernels/kernels.h"
 
-/* A .tk file that is part of the library. */
+/* A .tk file that is part of the library: the build makes it an array, NAME_tk. */
 typedef struct KernelFile {
     const char *path, *text;
     const size_t *size;
 } KernelFile;
 
-/* The bytes of the files, written by the build. */
-extern const char vector_add_tk[], softmax_tk[], matmul_tk[], attention_tk[], attention_2022_tk[];
-extern const size_t vector_add_tk_length, softmax_tk_length, matmul_tk_length, attention_tk_length,
-    attention_2022_tk_length;
+#define KERNEL_TEXT(name)                                                                          \
+    extern const char name##_tk[];                                                                 \
+    extern const size_t name##_tk_length
+
+/* Declares the static KernelFile `file` of NAME.tk. */
+#define KERNEL_FILE(name)                                                                          \
+    KERNEL_TEXT(name);                                                                             \
+    static const KernelFile file = {#name ".tk", name##_tk, &name##_tk_length}
 
 enum { CALL_MAX = 48, CALL_TEXT_MAX = 3072 };
 
 typedef struct Call {
-    tkck_library *library;
+    tkk_library *library;
     const KernelFile *file;
     const char *kernel;
     uint32_t num_warps, num_stages;
@@ -45,28 +49,58 @@ typedef struct Call {
     size_t text_used;
 } Call;
 
-void call_begin(Call *call, tkck_library *library, const KernelFile *file, const char *kernel);
+void call_begin(Call *call, tkk_library *library, const KernelFile *file, const char *kernel);
 /* A pointer of the tensor's dtype; 16-byte alignment is promised when the address has it. */
-void call_tensor(Call *call, const char *name, const tkck_tensor *tensor);
+void call_tensor(Call *call, const char *name, const tkk_tensor *tensor);
 /* A stride that is 1 becomes a constant; multiples of 16 become a promise. `type`: i32, i64. */
 void call_stride(Call *call, const char *name, const char *type, int64_t stride);
-void call_strides4(Call *call, const char *const names[4], const tkck_tensor *tensor);
+void call_strides4(Call *call, const char *const names[4], const tkk_tensor *tensor);
 void call_int(Call *call, int64_t value);
 void call_float(Call *call, float value);
 void call_constant(Call *call, const char *name, const char *text);
 void call_constant_int(Call *call, const char *name, int64_t value);
 tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid);
 
+/* Whether programs of a launch run as vector code on host cores, so that blocks should fit caches
+ * and not registers of many threads. */
+bool runs_on_host(const tkk_library *library);
+
+/* ---- scratch memory ---------------------------------------------------------------------- */
+
+/* A workspace handed out piece by piece.
+ *
+ *     Scratch scratch;
+ *     CHECK(scratch_begin(&scratch, library, &p->workspace, need(p), "tkk_linear"));
+ *     tkk_tensor sums = tkk_vector(scratch_take(&scratch, 4 * n), TKC_F32, n);
+ *     tkc_status status = launch(...);
+ *     return scratch_end(&scratch, status);
+ */
+typedef struct Scratch {
+    tkc_argument data;
+    uint64_t size, used;
+    tkc_buffer *own;
+} Scratch;
+
+/* Bytes that a piece of `size` takes: sum these up for scratch_begin. */
+uint64_t scratch_size(uint64_t size);
+/* The caller's workspace, which must have `size` bytes, or a buffer of its own when he gave none.
+ */
+tkc_status scratch_begin(Scratch *scratch, tkk_library *library, const tkk_workspace *given,
+                         uint64_t size, const char *what);
+tkc_argument scratch_take(Scratch *scratch, uint64_t size);
+/* Frees what it made; returns `status`. */
+tkc_status scratch_end(Scratch *scratch, tkc_status status);
+
 /* ---- checks; each says in tkc_last_error what is wrong with the tensor called `name` ---- */
 
-tkc_status check_rank(const char *name, const tkck_tensor *tensor, uint32_t rank);
-tkc_status check_shape(const char *name, const tkck_tensor *tensor, uint32_t rank,
+tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank);
+tkc_status check_shape(const char *name, const tkk_tensor *tensor, uint32_t rank,
                        const int64_t *shape);
-tkc_status check_float(const char *name, const tkck_tensor *tensor); /* f16, bf16, f32 */
-tkc_status check_dtype(const char *name, const tkck_tensor *tensor, tkc_dtype dtype);
-tkc_status check_dense(const char *name, const tkck_tensor *tensor);
+tkc_status check_float(const char *name, const tkk_tensor *tensor); /* f16, bf16, f32 */
+tkc_status check_dtype(const char *name, const tkk_tensor *tensor, tkc_dtype dtype);
+tkc_status check_dense(const char *name, const tkk_tensor *tensor);
 /* Extents below 2^30, and strides that leave offsets inside a block of 256 in 31 bits. */
-tkc_status check_reach(const char *name, const tkck_tensor *tensor, uint32_t first_dim);
+tkc_status check_reach(const char *name, const tkk_tensor *tensor, uint32_t first_dim);
 tkc_status check_options(const void *options, uint32_t given, size_t known, const char *what);
 
 /* Runs the check and returns its status when it is not TKC_OK. */

@@ -1,11 +1,11 @@
 /* matmul.c: host of matmul.tk. */
 #include "kernels/host.h"
 
-static const KernelFile file = {"matmul.tk", matmul_tk, &matmul_tk_length};
+KERNEL_FILE(matmul);
 
 static const char *const activations[] = {
-    [TKCK_NO_ACTIVATION] = "'none'", [TKCK_RELU] = "'relu'", [TKCK_LEAKY_RELU] = "'leaky_relu'",
-    [TKCK_GELU] = "'gelu'",          [TKCK_SILU] = "'silu'",
+    [TKK_NO_ACTIVATION] = "'none'", [TKK_RELU] = "'relu'", [TKK_LEAKY_RELU] = "'leaky_relu'",
+    [TKK_GELU] = "'gelu'",          [TKK_SILU] = "'silu'",
 };
 
 /* A block no larger than needed: 16 (the least a dot takes) to `most`. */
@@ -14,15 +14,15 @@ static int64_t block(int64_t extent, int64_t most) {
     return fit < 16 ? 16 : fit < most ? fit : most;
 }
 
-static int64_t stride_of(const tkck_tensor *tensor, uint32_t i) {
+static int64_t stride_of(const tkk_tensor *tensor, uint32_t i) {
     return tensor->shape[i] > 1 ? tensor->stride[i] : 0;
 }
 
-static tkc_status check_all(const tkck_tensor *a, const tkck_tensor *b, const tkck_tensor *c,
-                            const tkck_matmul_options *options) {
-    CHECK(check_options(options, options->struct_size, sizeof *options, "tkck_matmul_options"));
-    if ((uint32_t)options->activation > TKCK_SILU || (uint32_t)options->precision > TKCK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkck_matmul: unknown activation or precision.");
+static tkc_status check_all(const tkk_tensor *a, const tkk_tensor *b, const tkk_tensor *c,
+                            const tkk_matmul_options *options) {
+    CHECK(check_options(options, options->struct_size, sizeof *options, "tkk_matmul_options"));
+    if ((uint32_t)options->activation > TKK_SILU || (uint32_t)options->precision > TKK_IEEE)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_matmul: unknown activation or precision.");
     CHECK(check_rank("a", a, 2));
     CHECK(check_rank("c", c, 2));
     CHECK(check_shape("b", b, 2, (int64_t[]){a->shape[1], c->shape[1]}));
@@ -35,10 +35,9 @@ static tkc_status check_all(const tkck_tensor *a, const tkck_tensor *b, const tk
     return check_reach("c", c, 0);
 }
 
-tkc_status tkck_matmul(tkck_library *library, tkc_stream *stream, const tkck_tensor *a,
-                       const tkck_tensor *b, const tkck_tensor *c,
-                       const tkck_matmul_options *options) {
-    static const tkck_matmul_options usual = TKCK_MATMUL_OPTIONS_INIT;
+tkc_status tkk_matmul(tkk_library *library, tkc_stream *stream, const tkk_tensor *a,
+                      const tkk_tensor *b, const tkk_tensor *c, const tkk_matmul_options *options) {
+    static const tkk_matmul_options usual = TKK_MATMUL_OPTIONS_INIT;
     if (!options) options = &usual;
     CHECK(check_all(a, b, c, options));
     int64_t M = c->shape[0], N = c->shape[1], K = a->shape[1];
@@ -63,7 +62,7 @@ tkc_status tkck_matmul(tkck_library *library, tkc_stream *stream, const tkck_ten
     call_stride(&call, "stride_cm", "i32", stride_of(c, 0));
     call_stride(&call, "stride_cn", "i32", stride_of(c, 1));
     call_constant(&call, "ACTIVATION", activations[options->activation]);
-    call_constant(&call, "PRECISION", options->precision == TKCK_IEEE ? "'ieee'" : "'tf32'");
+    call_constant(&call, "PRECISION", options->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
     call_constant(&call, "EVEN_MN", M % block_m == 0 && N % block_n == 0 ? "True" : "False");
     call_constant(&call, "EVEN_K", K % block_k == 0 ? "True" : "False");
     call_constant_int(&call, "BLOCK_M", block_m);

@@ -2,11 +2,11 @@
  * done in pieces. */
 #include "kernels/host.h"
 
-static const KernelFile file = {"softmax.tk", softmax_tk, &softmax_tk_length};
+KERNEL_FILE(softmax);
 
 enum { LONGEST = 16384, PIECE = 4096 };
 
-static tkc_status check(const char *name, const tkck_tensor *tensor, const tkck_tensor *like) {
+static tkc_status check(const char *name, const tkk_tensor *tensor, const tkk_tensor *like) {
     CHECK(check_shape(name, tensor, 2, like->shape));
     CHECK(check_float(name, tensor));
     if (tensor->shape[1] > 1 && tensor->stride[1] != 1)
@@ -19,7 +19,7 @@ static tkc_status check(const char *name, const tkck_tensor *tensor, const tkck_
 }
 
 /* Two forms of each kernel: the row at once, or in pieces. */
-static void begin(Call *call, tkck_library *library, int64_t columns, const char *whole,
+static void begin(Call *call, tkk_library *library, int64_t columns, const char *whole,
                   const char *pieces) {
     call_begin(call, library, &file, columns <= LONGEST ? whole : pieces);
     int64_t block = columns <= LONGEST ? next_power_of_two(columns) : PIECE;
@@ -27,12 +27,12 @@ static void begin(Call *call, tkck_library *library, int64_t columns, const char
     call->num_warps = block >= 4096 ? 16 : block >= 2048 ? 8 : 4;
 }
 
-static void stride(Call *call, const char *name, const tkck_tensor *tensor) {
+static void stride(Call *call, const char *name, const tkk_tensor *tensor) {
     call_stride(call, name, "i64", tensor->shape[0] > 1 ? tensor->stride[0] : 0);
 }
 
-tkc_status tkck_softmax_forward(tkck_library *library, tkc_stream *stream, const tkck_tensor *x,
-                                const tkck_tensor *y) {
+tkc_status tkk_softmax_forward(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
+                               const tkk_tensor *y) {
     CHECK(check_rank("x", x, 2));
     CHECK(check("x", x, x));
     CHECK(check("y", y, x));
@@ -48,8 +48,8 @@ tkc_status tkck_softmax_forward(tkck_library *library, tkc_stream *stream, const
     return call_launch(&call, stream, tkc_grid1(x->shape[0]));
 }
 
-tkc_status tkck_softmax_backward(tkck_library *library, tkc_stream *stream, const tkck_tensor *y,
-                                 const tkck_tensor *dy, const tkck_tensor *dx) {
+tkc_status tkk_softmax_backward(tkk_library *library, tkc_stream *stream, const tkk_tensor *y,
+                                const tkk_tensor *dy, const tkk_tensor *dx) {
     CHECK(check_rank("y", y, 2));
     CHECK(check("y", y, y));
     CHECK(check("dy", dy, y));

@@ -1,17 +1,17 @@
 /* vector_add.c: host of vector_add.tk. */
 #include "kernels/host.h"
 
-static const KernelFile file = {"vector_add.tk", vector_add_tk, &vector_add_tk_length};
+KERNEL_FILE(vector_add);
 
-static tkc_status check(const char *name, const tkck_tensor *tensor, const tkck_tensor *like) {
+static tkc_status check(const char *name, const tkk_tensor *tensor, const tkk_tensor *like) {
     CHECK(check_shape(name, tensor, 1, like->shape));
     CHECK(check_dtype(name, tensor, TKC_F32));
     CHECK(check_reach(name, tensor, 0));
     return check_dense(name, tensor);
 }
 
-tkc_status tkck_vector_add(tkck_library *library, tkc_stream *stream, const tkck_tensor *x,
-                           const tkck_tensor *y, const tkck_tensor *out) {
+tkc_status tkk_vector_add(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
+                          const tkk_tensor *y, const tkk_tensor *out) {
     enum { BLOCK = 1024 };
     CHECK(check_rank("x", x, 1));
     CHECK(check("x", x, x));

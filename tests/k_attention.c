@@ -9,8 +9,8 @@
 typedef struct Case {
     int64_t batch, heads, kv_heads, q_length, kv_length, dim;
     ReferenceType type;
-    tkck_mask mask;
-    tkck_precision precision;
+    tkk_mask mask;
+    tkk_precision precision;
     const TestLayout *layout;
 } Case;
 
@@ -22,7 +22,7 @@ typedef struct Problem {
     int64_t q_count, kv_count, rows;
     double *q, *k, *v, *dout;
     TestTensor tq, tk, tv, tdout, out, lse, delta, dq, dk, dv;
-    tkck_attention call;
+    tkk_attention call;
 } Problem;
 
 static void make_reference(Problem *p, Random *random) {
@@ -44,8 +44,8 @@ static void make_reference(Problem *p, Random *random) {
         .q_length = c->q_length,
         .kv_length = c->kv_length,
         .dim = c->dim,
-        .diagonal = c->mask == TKCK_CAUSAL ? c->kv_length - c->q_length : 0,
-        .causal = c->mask != TKCK_NO_MASK,
+        .diagonal = c->mask == TKK_CAUSAL ? c->kv_length - c->q_length : 0,
+        .causal = c->mask != TKK_NO_MASK,
         .scale = (double)(float)(1.5 / sqrt((double)c->dim)),
         .q = p->q,
         .k = p->k,
@@ -63,7 +63,7 @@ static void make_reference(Problem *p, Random *random) {
     p->method = (ReferenceMethod){
         .weights = c->type,
         .roundings = 1,
-        .operand_error = c->type == REF_F32 && c->precision == TKCK_TF32 ? 0x1p-10 : 0};
+        .operand_error = c->type == REF_F32 && c->precision == TKK_TF32 ? 0x1p-10 : 0};
 }
 
 static void make_tensors(Problem *p, TestDevice *device) {
@@ -81,7 +81,7 @@ static void make_tensors(Problem *p, TestDevice *device) {
     p->dq = test_tensor(device, "dq", type, 4, of_q, c->layout, NULL);
     p->dk = test_tensor(device, "dk", type, 4, of_k, c->layout, NULL);
     p->dv = test_tensor(device, "dv", type, 4, of_k, c->layout, NULL);
-    p->call = (tkck_attention)TKCK_ATTENTION_INIT;
+    p->call = (tkk_attention)TKK_ATTENTION_INIT;
     p->call.mask = c->mask;
     p->call.precision = c->precision;
     p->call.scale = (float)p->reference.scale;
@@ -132,10 +132,10 @@ static void check_case(TestDevice *device, Random *random, const Case *c) {
     make_reference(&p, random);
     make_tensors(&p, device);
     const ReferenceAttention *r = &p.reference;
-    test_ok(tkck_attention_forward(device->library, NULL, &p.call));
+    test_ok(tkk_attention_forward(device->library, NULL, &p.call));
     compare(&p, device, "out", &p.out, r->out, r->out_noise);
     compare(&p, device, "lse", &p.lse, r->lse, NULL);
-    test_ok(tkck_attention_backward(device->library, NULL, &p.call));
+    test_ok(tkk_attention_backward(device->library, NULL, &p.call));
     compare(&p, device, "dq", &p.dq, r->dq, r->dq_noise);
     compare(&p, device, "dk", &p.dk, r->dk, r->dk_noise);
     compare(&p, device, "dv", &p.dv, r->dv, r->dv_noise);
@@ -148,7 +148,7 @@ static void check_dims(TestDevice *device, Random *random) {
     for (int64_t dim = 16; dim <= 256; dim *= 2)
         for (int t = 0; t < 3; t++) {
             int64_t length = test_size(dim == 256 ? 130 : 300, dim == 256 ? 40 : 70);
-            Case c = {1, 2, 2, length, length, dim, types[t], TKCK_CAUSAL, TKCK_IEEE, NULL};
+            Case c = {1, 2, 2, length, length, dim, types[t], TKK_CAUSAL, TKK_IEEE, NULL};
             check_case(device, random, &c);
         }
 }
@@ -159,7 +159,7 @@ static void check_lengths(TestDevice *device, Random *random) {
     static const int64_t lengths[][2] = {{256, 256}, {1, 1},     {1, 200},  {200, 1},
                                          {100, 333}, {333, 100}, {17, 129}, {128, 64}};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
-        for (int mask = TKCK_NO_MASK; mask <= TKCK_CAUSAL_TOP_LEFT; mask++) {
+        for (int mask = TKK_NO_MASK; mask <= TKK_CAUSAL_TOP_LEFT; mask++) {
             Case c = {1,
                       1,
                       1,
@@ -167,8 +167,8 @@ static void check_lengths(TestDevice *device, Random *random) {
                       lengths[i][1],
                       32,
                       i % 2 ? REF_F32 : REF_F16,
-                      (tkck_mask)mask,
-                      TKCK_IEEE,
+                      (tkk_mask)mask,
+                      TKK_IEEE,
                       NULL};
             check_case(device, random, &c);
         }
@@ -187,17 +187,17 @@ static void check_diagonals(TestDevice *device, Random *random) {
                       .q_length = 140,
                       .dim = 16,
                       .type = wide ? REF_F32 : REF_F16,
-                      .mask = TKCK_CAUSAL,
-                      .precision = TKCK_IEEE};
+                      .mask = TKK_CAUSAL,
+                      .precision = TKK_IEEE};
             c.kv_length = c.q_length + diagonals[i];
             check_case(device, random, &c);
         }
 }
 
 static void check_shared_heads(TestDevice *device, Random *random) {
-    Case c = {2, 6, 2, 90, 150, 64, REF_F16, TKCK_CAUSAL, TKCK_IEEE, NULL};
+    Case c = {2, 6, 2, 90, 150, 64, REF_F16, TKK_CAUSAL, TKK_IEEE, NULL};
     check_case(device, random, &c);
-    c = (Case){2, 4, 1, 150, 90, 16, REF_F32, TKCK_NO_MASK, TKCK_IEEE, NULL};
+    c = (Case){2, 4, 1, 150, 90, 16, REF_F32, TKK_NO_MASK, TKK_IEEE, NULL};
     check_case(device, random, &c);
 }
 
@@ -209,19 +209,19 @@ static void check_layouts(TestDevice *device, Random *random) {
         {.order = {2, 0, 1, 3}, .step = 2, .gap = 2}, /* elements two apart */
     };
     for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        Case c = {2, 2, 2, 70, 100, 32, REF_F16, TKCK_CAUSAL, TKCK_IEEE, &layouts[i]};
+        Case c = {2, 2, 2, 70, 100, 32, REF_F16, TKK_CAUSAL, TKK_IEEE, &layouts[i]};
         check_case(device, random, &c);
     }
 }
 
 static void check_tf32(TestDevice *device, Random *random) {
-    Case c = {1, 2, 2, 150, 150, 64, REF_F32, TKCK_CAUSAL, TKCK_TF32, NULL};
+    Case c = {1, 2, 2, 150, 150, 64, REF_F32, TKK_CAUSAL, TKK_TF32, NULL};
     check_case(device, random, &c);
 }
 
 /* Nothing to do: no rows, or no keys. */
 static void check_empty(TestDevice *device, Random *random) {
-    Case c = {1, 2, 2, 0, 5, 16, REF_F32, TKCK_NO_MASK, TKCK_IEEE, NULL};
+    Case c = {1, 2, 2, 0, 5, 16, REF_F32, TKK_NO_MASK, TKK_IEEE, NULL};
     check_case(device, random, &c);
     c.q_length = 5;
     c.kv_length = 0;
@@ -232,14 +232,14 @@ static void check_empty(TestDevice *device, Random *random) {
 
 /* A second run gives the same bits. */
 static void check_repeat(TestDevice *device, Random *random) {
-    Problem p = {.c = {1, 2, 1, 200, 200, 64, REF_F16, TKCK_CAUSAL, TKCK_IEEE, NULL}};
+    Problem p = {.c = {1, 2, 1, 200, 200, 64, REF_F16, TKK_CAUSAL, TKK_IEEE, NULL}};
     make_reference(&p, random);
     make_tensors(&p, device);
     TestTensor *results[] = {&p.out, &p.dq, &p.dk, &p.dv};
     double *first[4];
     for (int run = 0; run < 2; run++) {
-        test_ok(tkck_attention_forward(device->library, NULL, &p.call));
-        test_ok(tkck_attention_backward(device->library, NULL, &p.call));
+        test_ok(tkk_attention_forward(device->library, NULL, &p.call));
+        test_ok(tkk_attention_backward(device->library, NULL, &p.call));
         for (int i = 0; i < 4; i++) {
             double *got = test_read(results[i]);
             if (run == 0) {
@@ -255,8 +255,8 @@ static void check_repeat(TestDevice *device, Random *random) {
     release(&p);
 }
 
-static void expect_refusal(TestDevice *device, const tkck_attention *call, const char *words) {
-    tkc_status status = tkck_attention_forward(device->library, NULL, call);
+static void expect_refusal(TestDevice *device, const tkk_attention *call, const char *words) {
+    tkc_status status = tkk_attention_forward(device->library, NULL, call);
     ck_assert_msg(status == TKC_INVALID_ARGUMENT || status == TKC_UNSUPPORTED,
                   "status %d where \"%s\" was expected", (int)status, words);
     ck_assert_msg(strstr(tkc_last_error(), words), "\"%s\" does not say \"%s\"", tkc_last_error(),
@@ -264,10 +264,10 @@ static void expect_refusal(TestDevice *device, const tkck_attention *call, const
 }
 
 static void check_refusals(TestDevice *device, Random *random) {
-    Problem p = {.c = {1, 2, 2, 8, 8, 16, REF_F16, TKCK_CAUSAL, TKCK_IEEE, NULL}};
+    Problem p = {.c = {1, 2, 2, 8, 8, 16, REF_F16, TKK_CAUSAL, TKK_IEEE, NULL}};
     make_reference(&p, random);
     make_tensors(&p, device);
-    tkck_attention call = p.call;
+    tkk_attention call = p.call;
     call.scale = 0;
     expect_refusal(device, &call, "scale is 0");
     call = p.call;

@@ -68,8 +68,8 @@ static void check_dim(TestDevice *device, Random *random, int64_t batch, int64_t
         {"dv", REF_F16, 4, NULL, {0}},
     };
     enum { TENSORS = sizeof t / sizeof *t };
-    tkck_attention_2022 call = TKCK_ATTENTION_2022_INIT;
-    tkck_tensor *fields[TENSORS] = {&call.q,  &call.k,  &call.v,    &call.out,      &call.tmp,
+    tkk_attention_2022 call = TKK_ATTENTION_2022_INIT;
+    tkk_tensor *fields[TENSORS] = {&call.q,  &call.k,  &call.v,    &call.out,      &call.tmp,
                                     &call.l,  &call.m,  &call.dout, &call.new_dout, &call.delta,
                                     &call.dq, &call.dk, &call.dv};
     for (int i = 0; i < TENSORS; i++) {
@@ -78,15 +78,15 @@ static void check_dim(TestDevice *device, Random *random, int64_t batch, int64_t
         *fields[i] = t[i].tensor.tensor;
     }
     call.scale = 0.3f;
-    test_ok(tkck_attention_2022_forward(device->library, NULL, &call));
+    test_ok(tkk_attention_2022_forward(device->library, NULL, &call));
     compare(device, &r, "out", &t[3].tensor, x[OUT], x[OUT_NOISE]);
-    test_ok(tkck_attention_2022_backward(device->library, NULL, &call));
+    test_ok(tkk_attention_2022_backward(device->library, NULL, &call));
     compare(device, &r, "dq", &t[10].tensor, x[DQ], x[DQ_NOISE]);
     compare(device, &r, "dk", &t[11].tensor, x[DK], x[DK_NOISE]);
     compare(device, &r, "dv", &t[12].tensor, x[DV], x[DV_NOISE]);
 
     call.q.shape[2] = 100;
-    ck_assert_int_eq(tkck_attention_2022_forward(device->library, NULL, &call), TKC_UNSUPPORTED);
+    ck_assert_int_eq(tkk_attention_2022_forward(device->library, NULL, &call), TKC_UNSUPPORTED);
     for (int i = 0; i < TENSORS; i++) test_free(&t[i].tensor);
     for (int i = 0; i < ARRAYS; i++) free(x[i]);
     free(lse);

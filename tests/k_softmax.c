@@ -33,7 +33,7 @@ static void check_forward(TestDevice *device, Random *random, const Case *c,
     }
     TestTensor tx = test_tensor(device, "x", c->type, 2, shape, layout, x);
     TestTensor ty = test_tensor(device, "y", c->type, 2, shape, layout, NULL);
-    test_ok(tkck_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
+    test_ok(tkk_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
     double *got = test_read(&ty);
     char what[96];
     describe(what, sizeof what, "softmax_forward", c, device);
@@ -66,7 +66,7 @@ static void check_backward(TestDevice *device, Random *random, const Case *c,
     TestTensor ty = test_tensor(device, "y", c->type, 2, shape, layout, y);
     TestTensor tdy = test_tensor(device, "dy", c->type, 2, shape, NULL, dy);
     TestTensor tdx = test_tensor(device, "dx", c->type, 2, shape, layout, NULL);
-    test_ok(tkck_softmax_backward(device->library, NULL, &ty.tensor, &tdy.tensor, &tdx.tensor));
+    test_ok(tkk_softmax_backward(device->library, NULL, &ty.tensor, &tdy.tensor, &tdx.tensor));
     double *got = test_read(&tdx);
     char what[96];
     describe(what, sizeof what, "softmax_backward", c, device);
@@ -124,7 +124,7 @@ static void check_extreme(TestDevice *device, Random *random) {
     }
     TestTensor tx = test_tensor(device, "x", REF_F16, 2, shape, NULL, x);
     TestTensor ty = test_tensor(device, "y", REF_F16, 2, shape, NULL, NULL);
-    test_ok(tkck_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
+    test_ok(tkk_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
     double *got = test_read(&ty);
     test_compare("softmax of equal numbers", 64, got, y, allowed);
     test_free(&tx);

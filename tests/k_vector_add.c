@@ -15,7 +15,7 @@ static void check_length(TestDevice *device, Random *random, int64_t n, const Te
     TestTensor tx = test_tensor(device, "x", REF_F32, 1, &n, layout, x);
     TestTensor ty = test_tensor(device, "y", REF_F32, 1, &n, layout, y);
     TestTensor out = test_tensor(device, "out", REF_F32, 1, &n, layout, NULL);
-    test_ok(tkck_vector_add(device->library, NULL, &tx.tensor, &ty.tensor, &out.tensor));
+    test_ok(tkk_vector_add(device->library, NULL, &tx.tensor, &ty.tensor, &out.tensor));
     double *got = test_read(&out);
     char what[64];
     snprintf(what, sizeof what, "vector_add %lld on %s", (long long)n, device->name);
@@ -51,10 +51,10 @@ static void check_addresses(TestDevice *device, Random *random) {
     for (int i = 0; i < N; i++) twice[i] = 2 * x[i];
     TestTensor in = test_tensor(device, "x", REF_F32, 1, &n, NULL, x);
     TestTensor out = test_tensor(device, "out", REF_F32, 1, &n, NULL, NULL);
-    tkck_tensor from = in.tensor, to = out.tensor;
+    tkk_tensor from = in.tensor, to = out.tensor;
     from.data = tkc_arg_address(tkc_buffer_address(in.buffer));
     to.data = tkc_arg_address(tkc_buffer_address(out.buffer));
-    test_ok(tkck_vector_add(device->library, NULL, &from, &from, &to));
+    test_ok(tkk_vector_add(device->library, NULL, &from, &from, &to));
     double *got = test_read(&out);
     test_compare("vector_add by address", n, got, twice, allowed);
     free(got);
@@ -69,10 +69,10 @@ static void check_refusals(TestDevice *device, Random *random) {
     TestTensor x = test_tensor(device, "x", REF_F32, 1, &n, NULL, NULL);
     TestTensor y = test_tensor(device, "y", REF_F32, 1, &m, NULL, NULL);
     TestTensor h = test_tensor(device, "h", REF_F16, 1, &n, NULL, NULL);
-    tkc_status status = tkck_vector_add(device->library, NULL, &x.tensor, &y.tensor, &x.tensor);
+    tkc_status status = tkk_vector_add(device->library, NULL, &x.tensor, &y.tensor, &x.tensor);
     ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(tkc_last_error(), "y: "));
-    status = tkck_vector_add(device->library, NULL, &x.tensor, &x.tensor, &h.tensor);
+    status = tkk_vector_add(device->library, NULL, &x.tensor, &x.tensor, &h.tensor);
     ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(tkc_last_error(), "out has dtype f16"));
     test_free(&x);

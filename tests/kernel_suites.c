@@ -3,21 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The k_*.c, their main renamed by the build. */
-int k_vector_add_main(void);
-int k_softmax_main(void);
-int k_matmul_main(void);
-int k_attention_main(void);
-int k_attention_2022_main(void);
+/* The k_*.c, their main renamed by the build, which lists them in kernel_suites.def. */
+#define SUITE(name) int k_##name##_main(void);
+#include "kernel_suites.def"
+#undef SUITE
 
 static const struct {
     const char *name;
     int (*run)(void);
-} suites[] = {{"vector_add", k_vector_add_main},
-              {"softmax", k_softmax_main},
-              {"matmul", k_matmul_main},
-              {"attention", k_attention_main},
-              {"attention_2022", k_attention_2022_main}};
+} suites[] = {
+#define SUITE(name) {#name, k_##name##_main},
+#include "kernel_suites.def"
+#undef SUITE
+};
 
 int main(int count, char **words) {
     for (size_t i = 0; i < sizeof suites / sizeof *suites; i++) {

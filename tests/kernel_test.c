@@ -42,10 +42,10 @@ void test_on_each_device(void (*check)(TestDevice *device, Random *random)) {
         if (!info.available || !is_wanted(info.name)) continue;
         TestDevice device = {.name = info.name, .context = context};
         test_ok(tkc_device_open(context, info.name, &device.device));
-        test_ok(tkck_create(context, device.device, &device.library));
+        test_ok(tkk_create(context, device.device, &device.library));
         Random random = random_from_seed(seed);
         check(&device, &random);
-        tkck_destroy(device.library);
+        tkk_destroy(device.library);
         tkc_device_destroy(device.device);
         ran++;
     }
@@ -112,7 +112,7 @@ double *test_numbers(int64_t n) {
 }
 
 /* Where dense element i lies, in elements from the start of the tensor. */
-static int64_t place(const tkck_tensor *tensor, int64_t i) {
+static int64_t place(const tkk_tensor *tensor, int64_t i) {
     int64_t at = 0;
     for (uint32_t d = tensor->rank; d-- > 0; i /= tensor->shape[d])
         at += i % tensor->shape[d] * tensor->stride[d];

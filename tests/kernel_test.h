@@ -22,7 +22,7 @@ typedef struct TestDevice {
     const char *name;
     tkc_context *context;
     tkc_device *device;
-    tkck_library *library;
+    tkk_library *library;
 } TestDevice;
 
 void test_on_each_device(void (*check)(TestDevice *device, Random *random));
@@ -51,7 +51,7 @@ typedef struct TestTensor {
     const char *name;
     ReferenceType type;
     tkc_buffer *buffer;
-    tkck_tensor tensor;
+    tkk_tensor tensor;
     int64_t count, room; /* elements, and elements of the buffer */
 } TestTensor;
 

@@ -27,7 +27,7 @@ static const char *const result_names[RESULTS] = {"O", "dQ", "dK", "dV"};
 typedef struct Demo {
     tkc_context *context;
     tkc_device *device;
-    tkck_library *library;
+    tkk_library *library;
     tkc_event *start, *stop;
     double *q, *k, *v, *dout;
     double *want[RESULTS];
@@ -147,7 +147,7 @@ static tkc_dtype dtype_of(ReferenceType type) {
 }
 
 /* [Z, H, N_CTX, D_HEAD] with these values, or poisoned. */
-static tkck_tensor tensor4(Demo *demo, const char *name, ReferenceType type, const double *values) {
+static tkk_tensor tensor4(Demo *demo, const char *name, ReferenceType type, const double *values) {
     tkc_buffer *buffer;
     uint64_t size = (uint64_t)COUNT * reference_size(type);
     must(tkc_buffer_create(demo->device, size, name, &buffer), name);
@@ -160,28 +160,28 @@ static tkck_tensor tensor4(Demo *demo, const char *name, ReferenceType type, con
     } else {
         must(tkc_buffer_poison(buffer), name);
     }
-    return tkck_tensor4(tkc_arg_buffer(buffer), dtype_of(type), Z, H, N_CTX, D_HEAD);
+    return tkk_tensor4(tkc_arg_buffer(buffer), dtype_of(type), Z, H, N_CTX, D_HEAD);
 }
 
-static tkck_tensor tensor3(Demo *demo, const char *name) {
+static tkk_tensor tensor3(Demo *demo, const char *name) {
     tkc_buffer *buffer;
     must(tkc_buffer_create(demo->device, (uint64_t)ROWS * 4, name, &buffer), name);
     must(tkc_buffer_poison(buffer), name);
-    return tkck_tensor3(tkc_arg_buffer(buffer), TKC_F32, Z, H, N_CTX);
+    return tkk_tensor3(tkc_arg_buffer(buffer), TKC_F32, Z, H, N_CTX);
 }
 
-static void zero(const tkck_tensor *tensor) {
+static void zero(const tkk_tensor *tensor) {
     const uint64_t nothing = 0;
     tkc_buffer *buffer = tensor->data.value.buffer;
     must(tkc_buffer_fill(buffer, 0, tkc_buffer_size(buffer), &nothing, 8), "clearing dQ");
 }
 
-static void drop(tkck_tensor *tensor) {
+static void drop(tkk_tensor *tensor) {
     tkc_buffer_destroy(tensor->data.value.buffer);
 }
 
 /* Largest distance from the reference; a NaN counts as infinite. */
-static double error_of(const tkck_tensor *tensor, const double *want) {
+static double error_of(const tkk_tensor *tensor, const double *want) {
     ReferenceType type = tensor->dtype == TKC_F16 ? REF_F16 : REF_F32;
     tkc_buffer *buffer = tensor->data.value.buffer;
     uint64_t size = tkc_buffer_size(buffer);
@@ -199,11 +199,11 @@ static double error_of(const tkck_tensor *tensor, const double *want) {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-typedef tkc_status (*Pass)(tkck_library *library, tkc_stream *stream, const void *problem);
+typedef tkc_status (*Pass)(tkk_library *library, tkc_stream *stream, const void *problem);
 
 /* Runs a pass, on a fast device a few times, and returns the best time in milliseconds. `clear` is
  * set to zero before each run. */
-static double time_pass(Demo *demo, Pass pass, const void *problem, const tkck_tensor *clear,
+static double time_pass(Demo *demo, Pass pass, const void *problem, const tkk_tensor *clear,
                         const char *what) {
     double best = INFINITY, spent = 0;
     announce("%s on %s", what, tkc_device_name(demo->device));
@@ -222,27 +222,27 @@ static double time_pass(Demo *demo, Pass pass, const void *problem, const tkck_t
     return best;
 }
 
-static tkc_status forward(tkck_library *library, tkc_stream *stream, const void *problem) {
-    return tkck_attention_forward(library, stream, problem);
+static tkc_status forward(tkk_library *library, tkc_stream *stream, const void *problem) {
+    return tkk_attention_forward(library, stream, problem);
 }
 
-static tkc_status backward(tkck_library *library, tkc_stream *stream, const void *problem) {
-    return tkck_attention_backward(library, stream, problem);
+static tkc_status backward(tkk_library *library, tkc_stream *stream, const void *problem) {
+    return tkk_attention_backward(library, stream, problem);
 }
 
-static tkc_status forward_2022(tkck_library *library, tkc_stream *stream, const void *problem) {
-    return tkck_attention_2022_forward(library, stream, problem);
+static tkc_status forward_2022(tkk_library *library, tkc_stream *stream, const void *problem) {
+    return tkk_attention_2022_forward(library, stream, problem);
 }
 
-static tkc_status backward_2022(tkck_library *library, tkc_stream *stream, const void *problem) {
-    return tkck_attention_2022_backward(library, stream, problem);
+static tkc_status backward_2022(tkk_library *library, tkc_stream *stream, const void *problem) {
+    return tkk_attention_2022_backward(library, stream, problem);
 }
 
 /* What is run in turn: tensors first, so that all kernels are compiled before anything runs. */
-static void prepare_today(Demo *demo, tkck_attention *p, ReferenceType type) {
-    *p = (tkck_attention)TKCK_ATTENTION_INIT;
-    p->mask = TKCK_CAUSAL;
-    p->precision = TKCK_IEEE;
+static void prepare_today(Demo *demo, tkk_attention *p, ReferenceType type) {
+    *p = (tkk_attention)TKK_ATTENTION_INIT;
+    p->mask = TKK_CAUSAL;
+    p->precision = TKK_IEEE;
     p->scale = (float)scale;
     p->q = tensor4(demo, "q", type, demo->q);
     p->k = tensor4(demo, "k", type, demo->k);
@@ -255,27 +255,27 @@ static void prepare_today(Demo *demo, tkck_attention *p, ReferenceType type) {
     p->lse = tensor3(demo, "lse");
     p->delta = tensor3(demo, "delta");
     p->compile_only = true;
-    must(tkck_attention_forward(demo->library, NULL, p), "compiling attention.tk");
-    must(tkck_attention_backward(demo->library, NULL, p), "compiling attention.tk");
+    must(tkk_attention_forward(demo->library, NULL, p), "compiling attention.tk");
+    must(tkk_attention_backward(demo->library, NULL, p), "compiling attention.tk");
     p->compile_only = false;
 }
 
-static void run_today(Demo *demo, tkck_attention *p, Line *line) {
+static void run_today(Demo *demo, tkk_attention *p, Line *line) {
     const char *type = line->type == REF_F16 ? "fp16" : "fp32";
     char what[64];
     snprintf(what, sizeof what, "attention.tk %s, forward", type);
     line->forward_ms = time_pass(demo, forward, p, NULL, what);
     snprintf(what, sizeof what, "attention.tk %s, backward", type);
     line->backward_ms = time_pass(demo, backward, p, NULL, what);
-    const tkck_tensor *results[RESULTS] = {&p->out, &p->dq, &p->dk, &p->dv};
+    const tkk_tensor *results[RESULTS] = {&p->out, &p->dq, &p->dk, &p->dv};
     for (int i = 0; i < RESULTS; i++) line->error[i] = error_of(results[i], demo->want[i]);
-    tkck_tensor *all[] = {&p->q,  &p->k,  &p->v,  &p->dout, &p->out,
+    tkk_tensor *all[] = {&p->q,  &p->k,  &p->v,  &p->dout, &p->out,
                           &p->dq, &p->dk, &p->dv, &p->lse,  &p->delta};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
 }
 
-static void prepare_2022(Demo *demo, tkck_attention_2022 *p) {
-    *p = (tkck_attention_2022)TKCK_ATTENTION_2022_INIT;
+static void prepare_2022(Demo *demo, tkk_attention_2022 *p) {
+    *p = (tkk_attention_2022)TKK_ATTENTION_2022_INIT;
     p->scale = (float)scale;
     p->q = tensor4(demo, "Q", REF_F16, demo->q);
     p->k = tensor4(demo, "K", REF_F16, demo->k);
@@ -291,17 +291,17 @@ static void prepare_2022(Demo *demo, tkck_attention_2022 *p) {
     p->m = tensor3(demo, "M");
     p->delta = tensor3(demo, "Delta");
     p->compile_only = true;
-    must(tkck_attention_2022_forward(demo->library, NULL, p), "compiling attention_2022.tk");
-    must(tkck_attention_2022_backward(demo->library, NULL, p), "compiling attention_2022.tk");
+    must(tkk_attention_2022_forward(demo->library, NULL, p), "compiling attention_2022.tk");
+    must(tkk_attention_2022_backward(demo->library, NULL, p), "compiling attention_2022.tk");
     p->compile_only = false;
 }
 
-static void run_2022(Demo *demo, tkck_attention_2022 *p, Line *line) {
+static void run_2022(Demo *demo, tkk_attention_2022 *p, Line *line) {
     line->forward_ms = time_pass(demo, forward_2022, p, NULL, "attention_2022.tk, forward");
     line->backward_ms = time_pass(demo, backward_2022, p, &p->dq, "attention_2022.tk, backward");
-    const tkck_tensor *results[RESULTS] = {&p->out, &p->dq, &p->dk, &p->dv};
+    const tkk_tensor *results[RESULTS] = {&p->out, &p->dq, &p->dk, &p->dv};
     for (int i = 0; i < RESULTS; i++) line->error[i] = error_of(results[i], demo->want[i]);
-    tkck_tensor *all[] = {&p->q,  &p->k,  &p->v,   &p->dout, &p->out, &p->new_dout, &p->dq,
+    tkk_tensor *all[] = {&p->q,  &p->k,  &p->v,   &p->dout, &p->out, &p->new_dout, &p->dq,
                           &p->dk, &p->dv, &p->tmp, &p->l,    &p->m,   &p->delta};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) drop(all[i]);
 }
@@ -379,7 +379,7 @@ int main(int argc, char **argv) {
     options.compiled = print_compiled;
     must(tkc_context_create(&options, &demo.context), "starting");
     must(tkc_device_open(demo.context, device_name, &demo.device), "opening the device");
-    must(tkck_create(demo.context, demo.device, &demo.library), "starting");
+    must(tkk_create(demo.context, demo.device, &demo.library), "starting");
     must(tkc_event_create(demo.device, &demo.start), "starting");
     must(tkc_event_create(demo.device, &demo.stop), "starting");
     printf("fused causal attention, Z=%d H=%d N_CTX=%d D_HEAD=%d, scale %g, device %s, seed %llu\n",
@@ -390,8 +390,8 @@ int main(int argc, char **argv) {
         {.file = "attention.tk", .type = REF_F16, .allowed = 1e-2},
         {.file = "attention.tk", .type = REF_F32, .allowed = 1e-4},
     };
-    tkck_attention_2022 old;
-    tkck_attention today[2];
+    tkk_attention_2022 old;
+    tkk_attention today[2];
     make_problem(&demo);
     prepare_2022(&demo, &old);
     prepare_today(&demo, &today[0], REF_F16);
@@ -407,7 +407,7 @@ int main(int argc, char **argv) {
 
     tkc_event_destroy(demo.start);
     tkc_event_destroy(demo.stop);
-    tkck_destroy(demo.library);
+    tkk_destroy(demo.library);
     tkc_device_destroy(demo.device);
     tkc_context_destroy(demo.context);
     double *all[] = {demo.q, demo.k, demo.v, demo.dout};

@@ -48,13 +48,21 @@ set_target_properties(tkcrt_bundle PROPERTIES OUTPUT_NAME tkcrt EXPORT_NAME rt_s
 target_include_directories(tkcrt_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 set_target_properties(tkcrt_shared PROPERTIES EXPORT_NAME rt)
 
-# Installed headers lie in one folder and include each other without the layer's name.
-set(kernels_header ${CMAKE_BINARY_DIR}/include/tkc_kernels.h)
+# Installed headers lie in one folder: kernels/NAME.h is tkc_NAME.h there, and they include each
+# other by those names.
+file(GLOB kernel_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.h)
+list(REMOVE_ITEM kernel_headers ${CMAKE_SOURCE_DIR}/kernels/host.h)
+set(installed_headers ${CMAKE_SOURCE_DIR}/runtime/tkc.h)
 set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
-             ${CMAKE_SOURCE_DIR}/kernels/kernels.h)
-file(READ ${CMAKE_SOURCE_DIR}/kernels/kernels.h text)
-string(REPLACE "#include \"runtime/tkc.h\"" "#include <tkc.h>" text "${text}")
-file(CONFIGURE OUTPUT ${kernels_header} CONTENT "${text}" @ONLY)
+             ${kernel_headers})
+foreach(header ${kernel_headers})
+  get_filename_component(name ${header} NAME)
+  file(READ ${header} text)
+  string(REPLACE "#include \"runtime/tkc.h\"" "#include <tkc.h>" text "${text}")
+  string(REGEX REPLACE "#include \"kernels/([a-z_]+\\.h)\"" "#include <tkc_\\1>" text "${text}")
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/include/tkc_${name} CONTENT "${text}" @ONLY)
+  list(APPEND installed_headers ${CMAKE_BINARY_DIR}/include/tkc_${name})
+endforeach()
 
 # tkc.pc finds the prefix from where it lies, so that the tree can be installed anywhere.
 file(RELATIVE_PATH pc_to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
@@ -68,7 +76,7 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/tkcConfigVersion.cmake
 
 install(TARGETS tkc tkbench)
 install(TARGETS tkc_bundle tkc_kernels_bundle tkcrt_bundle tkcrt_shared EXPORT tkcTargets)
-install(FILES ${CMAKE_SOURCE_DIR}/runtime/tkc.h ${kernels_header} TYPE INCLUDE)
+install(FILES ${installed_headers} TYPE INCLUDE)
 install(EXPORT tkcTargets NAMESPACE tkc:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tkc)
 install(FILES ${CMAKE_BINARY_DIR}/tkcConfig.cmake ${CMAKE_BINARY_DIR}/tkcConfigVersion.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tkc)

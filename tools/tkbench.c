@@ -254,7 +254,7 @@ static ExitStatus start(Bench *bench, const BenchOptions *options, const TextLis
     const char *device = options->device ? options->device : "interp";
     tkc_status status = tkc_context_create(NULL, &bench->context);
     if (status == TKC_OK) status = tkc_device_open(bench->context, device, &bench->device);
-    if (status == TKC_OK) status = tkck_create(bench->context, bench->device, &bench->library);
+    if (status == TKC_OK) status = tkk_create(bench->context, bench->device, &bench->library);
     if (status == TKC_OK) return run_suites(bench, options, suites);
     ExitStatus exit_status = tool_report(status);
     return status == TKC_NOT_FOUND ? STATUS_NO_DEVICE : exit_status;
@@ -273,7 +273,7 @@ int main(int count, char **arguments) {
         bench.quick = options.quick;
         status = start(&bench, &options, &suites);
     }
-    tkck_destroy(bench.library);
+    tkk_destroy(bench.library);
     tkc_device_destroy(bench.device);
     tkc_context_destroy(bench.context);
     arena_free(&arena);

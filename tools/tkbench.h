@@ -11,7 +11,7 @@ typedef struct Bench {
     Arena *arena;
     tkc_context *context;
     tkc_device *device;
-    tkck_library *library;
+    tkk_library *library;
     bool quick; /* few samples */
 } Bench;
 

@@ -13,6 +13,10 @@
 
 #include "kernels/host.h"
 
+KERNEL_TEXT(matmul);
+KERNEL_TEXT(softmax);
+KERNEL_TEXT(vector_add);
+
 typedef struct Problem {
     tkc_device *device;
     tkc_kernel *kernel;

@@ -27,25 +27,25 @@ tkc_status emu_matmul_256(Bench *bench, Samples *samples) {
     enum { N = 256 };
     static const uint8_t zero = 0;
     tkc_device *device = NULL;
-    tkck_library *library = NULL;
+    tkk_library *library = NULL;
     tkc_buffer *buffers[3] = {NULL, NULL, NULL};
-    tkck_tensor tensors[3];
+    tkk_tensor tensors[3];
     tkc_status status = tkc_device_open(bench->context, "emu:sm_80", &device);
     for (int i = 0; i < 3 && status == TKC_OK; i++) {
         status = tkc_buffer_create(device, N * N * 2, NULL, &buffers[i]);
         if (status == TKC_OK) status = tkc_buffer_fill(buffers[i], 0, N * N * 2, &zero, 1);
-        tensors[i] = tkck_matrix(tkc_arg_buffer(buffers[i]), TKC_F16, N, N);
+        tensors[i] = tkk_matrix(tkc_arg_buffer(buffers[i]), TKC_F16, N, N);
     }
-    if (status == TKC_OK) status = tkck_create(bench->context, device, &library);
+    if (status == TKC_OK) status = tkk_create(bench->context, device, &library);
     if (status == TKC_OK) /* compiles */
-        status = tkck_matmul(library, NULL, &tensors[0], &tensors[1], &tensors[2], NULL);
+        status = tkk_matmul(library, NULL, &tensors[0], &tensors[1], &tensors[2], NULL);
     while (status == TKC_OK && !samples_done(samples)) {
         double start = now_seconds();
-        status = tkck_matmul(library, NULL, &tensors[0], &tensors[1], &tensors[2], NULL);
+        status = tkk_matmul(library, NULL, &tensors[0], &tensors[1], &tensors[2], NULL);
         double seconds = now_seconds() - start;
         if (status == TKC_OK) samples_add(samples, seconds, seconds);
     }
-    tkck_destroy(library);
+    tkk_destroy(library);
     for (int i = 0; i < 3; i++) tkc_buffer_destroy(buffers[i]);
     tkc_device_destroy(device);
     return status;

@@ -11,6 +11,12 @@
 
 #include "kernels/host.h"
 
+KERNEL_TEXT(vector_add);
+KERNEL_TEXT(softmax);
+KERNEL_TEXT(matmul);
+KERNEL_TEXT(attention);
+KERNEL_TEXT(attention_2022);
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 enum { MOST_TENSORS = 16 };
@@ -81,28 +87,28 @@ static void take_samples(Tensors *tensors, Samples *samples, double amount,
 /* ---- vector add, matmul ---------------------------------------------------------------------- */
 
 typedef struct ThreeTensors {
-    tkck_tensor a, b, c;
+    tkk_tensor a, b, c;
 } ThreeTensors;
 
 static tkc_status add_once(Tensors *tensors, void *problem) {
     ThreeTensors *t = problem;
-    return tkck_vector_add(tensors->bench->library, NULL, &t->a, &t->b, &t->c);
+    return tkk_vector_add(tensors->bench->library, NULL, &t->a, &t->b, &t->c);
 }
 
 static tkc_status run_vector_add(Bench *bench, Samples *samples) {
     enum { LENGTH = 1 << 24 };
     Tensors tensors = {.bench = bench};
     ThreeTensors t;
-    t.a = tkck_vector(new_tensor(&tensors, "x", TKC_F32, LENGTH, 1), TKC_F32, LENGTH);
-    t.b = tkck_vector(new_tensor(&tensors, "y", TKC_F32, LENGTH, 1), TKC_F32, LENGTH);
-    t.c = tkck_vector(new_tensor(&tensors, "out", TKC_F32, LENGTH, 0), TKC_F32, LENGTH);
+    t.a = tkk_vector(new_tensor(&tensors, "x", TKC_F32, LENGTH, 1), TKC_F32, LENGTH);
+    t.b = tkk_vector(new_tensor(&tensors, "y", TKC_F32, LENGTH, 1), TKC_F32, LENGTH);
+    t.c = tkk_vector(new_tensor(&tensors, "out", TKC_F32, LENGTH, 0), TKC_F32, LENGTH);
     take_samples(&tensors, samples, 3.0 * LENGTH * sizeof(float) / 1e9, add_once, &t);
     return free_tensors(&tensors);
 }
 
 static tkc_status matmul_once(Tensors *tensors, void *problem) {
     ThreeTensors *t = problem;
-    return tkck_matmul(tensors->bench->library, NULL, &t->a, &t->b, &t->c, NULL);
+    return tkk_matmul(tensors->bench->library, NULL, &t->a, &t->b, &t->c, NULL);
 }
 
 static tkc_status run_matmul(Bench *bench, Samples *samples) {
@@ -110,9 +116,9 @@ static tkc_status run_matmul(Bench *bench, Samples *samples) {
     Tensors tensors = {.bench = bench};
     ThreeTensors t;
     uint64_t count = (uint64_t)SIDE * SIDE;
-    t.a = tkck_matrix(new_tensor(&tensors, "a", TKC_F16, count, 1), TKC_F16, SIDE, SIDE);
-    t.b = tkck_matrix(new_tensor(&tensors, "b", TKC_F16, count, 1), TKC_F16, SIDE, SIDE);
-    t.c = tkck_matrix(new_tensor(&tensors, "c", TKC_F16, count, 0), TKC_F16, SIDE, SIDE);
+    t.a = tkk_matrix(new_tensor(&tensors, "a", TKC_F16, count, 1), TKC_F16, SIDE, SIDE);
+    t.b = tkk_matrix(new_tensor(&tensors, "b", TKC_F16, count, 1), TKC_F16, SIDE, SIDE);
+    t.c = tkk_matrix(new_tensor(&tensors, "c", TKC_F16, count, 0), TKC_F16, SIDE, SIDE);
     take_samples(&tensors, samples, 2.0 * SIDE * SIDE * SIDE / 1e9, matmul_once, &t);
     return free_tensors(&tensors);
 }
@@ -123,29 +129,29 @@ static tkc_status run_matmul(Bench *bench, Samples *samples) {
 enum { BATCH = 3, HEADS = 2, LENGTH = 2048, HEAD_DIM = 64 };
 static const float attention_scale = 0.3f;
 
-static tkck_tensor attention_tensor(Tensors *tensors, const char *name, tkc_dtype dtype,
+static tkk_tensor attention_tensor(Tensors *tensors, const char *name, tkc_dtype dtype,
                                     double scale) {
     uint64_t count = (uint64_t)BATCH * HEADS * LENGTH * HEAD_DIM;
-    return tkck_tensor4(new_tensor(tensors, name, dtype, count, scale), dtype, BATCH, HEADS, LENGTH,
+    return tkk_tensor4(new_tensor(tensors, name, dtype, count, scale), dtype, BATCH, HEADS, LENGTH,
                         HEAD_DIM);
 }
 
-static tkck_tensor row_tensor(Tensors *tensors, const char *name) {
+static tkk_tensor row_tensor(Tensors *tensors, const char *name) {
     uint64_t count = (uint64_t)BATCH * HEADS * LENGTH;
-    return tkck_tensor3(new_tensor(tensors, name, TKC_F32, count, 0), TKC_F32, BATCH, HEADS,
+    return tkk_tensor3(new_tensor(tensors, name, TKC_F32, count, 0), TKC_F32, BATCH, HEADS,
                         LENGTH);
 }
 
 static tkc_status attention_once(Tensors *tensors, void *problem) {
-    tkck_library *library = tensors->bench->library;
-    tkc_status status = tkck_attention_forward(library, NULL, problem);
-    return status == TKC_OK ? tkck_attention_backward(library, NULL, problem) : status;
+    tkk_library *library = tensors->bench->library;
+    tkc_status status = tkk_attention_forward(library, NULL, problem);
+    return status == TKC_OK ? tkk_attention_backward(library, NULL, problem) : status;
 }
 
 static tkc_status run_attention(Bench *bench, Samples *samples) {
     Tensors tensors = {.bench = bench};
-    tkck_attention problem = TKCK_ATTENTION_INIT;
-    problem.mask = TKCK_CAUSAL;
+    tkk_attention problem = TKK_ATTENTION_INIT;
+    problem.mask = TKK_CAUSAL;
     problem.scale = attention_scale;
     problem.q = attention_tensor(&tensors, "q", TKC_F16, 0.8);
     problem.k = attention_tensor(&tensors, "k", TKC_F16, 0.8);
@@ -163,17 +169,17 @@ static tkc_status run_attention(Bench *bench, Samples *samples) {
 
 static tkc_status attention_2022_once(Tensors *tensors, void *problem) {
     static const uint8_t zero = 0;
-    tkck_library *library = tensors->bench->library;
-    tkck_attention_2022 *p = problem;
+    tkk_library *library = tensors->bench->library;
+    tkk_attention_2022 *p = problem;
     tkc_buffer *dq = p->dq.data.value.buffer;
     tkc_status status = tkc_buffer_fill(dq, 0, tkc_buffer_size(dq), &zero, 1);
-    if (status == TKC_OK) status = tkck_attention_2022_forward(library, NULL, problem);
-    return status == TKC_OK ? tkck_attention_2022_backward(library, NULL, problem) : status;
+    if (status == TKC_OK) status = tkk_attention_2022_forward(library, NULL, problem);
+    return status == TKC_OK ? tkk_attention_2022_backward(library, NULL, problem) : status;
 }
 
 static tkc_status run_attention_2022(Bench *bench, Samples *samples) {
     Tensors tensors = {.bench = bench};
-    tkck_attention_2022 problem = TKCK_ATTENTION_2022_INIT;
+    tkk_attention_2022 problem = TKK_ATTENTION_2022_INIT;
     problem.scale = attention_scale;
     problem.q = attention_tensor(&tensors, "q", TKC_F16, 0.8);
     problem.k = attention_tensor(&tensors, "k", TKC_F16, 0.8);
