@@ -13,6 +13,13 @@ enum { MOST_GRAVES = 256 };
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
+static void count_memory(tkc_device *device, uint64_t size) {
+    uint64_t used = atomic_fetch_add(&device->memory_used, size) + size;
+    uint64_t peak = atomic_load(&device->memory_peak);
+    while (used > peak && !atomic_compare_exchange_weak(&device->memory_peak, &peak, used))
+        ;
+}
+
 static tkc_status attach(tkc_device *device, void *memory, uint64_t size, const char *name,
                          tkc_buffer **buffer) {
     tkc_buffer *made = calloc(1, sizeof *made);
@@ -32,6 +39,7 @@ static tkc_status attach(tkc_device *device, void *memory, uint64_t size, const 
         return status;
     }
     atomic_init(&made->state, BUFFER_LIVE);
+    if (!memory) count_memory(device, size);
     rt_device_keep(device);
     *buffer = made;
     return TKC_OK;
@@ -90,6 +98,7 @@ void tkc_buffer_destroy(tkc_buffer *buffer) {
     if (!atomic_compare_exchange_strong(&buffer->state, &live, BUFFER_DEAD)) return; /* twice */
     tkc_device *device = buffer->device;
     device->kind->detach(buffer);
+    if (!buffer->borrowed) atomic_fetch_sub(&device->memory_used, buffer->size);
     free(buffer->name);
     buffer->name = NULL;
     free(bury(device, buffer));
@@ -120,6 +129,18 @@ tkc_dtype tkc_buffer_dtype(const tkc_buffer *buffer) {
 
 tkc_device *tkc_buffer_device(const tkc_buffer *buffer) {
     return is_live(buffer) ? buffer->device : NULL;
+}
+
+uint64_t tkc_device_memory_used(const tkc_device *device) {
+    return device ? atomic_load(&device->memory_used) : 0;
+}
+
+uint64_t tkc_device_memory_peak(const tkc_device *device) {
+    return device ? atomic_load(&device->memory_peak) : 0;
+}
+
+void tkc_device_memory_reset_peak(tkc_device *device) {
+    if (device) atomic_store(&device->memory_peak, atomic_load(&device->memory_used));
 }
 
 /* ---- contents ------------------------------------------------------------------------------- */

@@ -79,3 +79,9 @@ void rt_compiled(tkc_context *context, const tkc_compile_event *event) {
     context->options.compiled(context->options.user, event);
     pthread_mutex_unlock(&context->callbacks);
 }
+
+void rt_launched(tkc_context *context, const tkc_launch_event *event) {
+    pthread_mutex_lock(&context->callbacks);
+    context->options.launched(context->options.user, event);
+    pthread_mutex_unlock(&context->callbacks);
+}

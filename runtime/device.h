@@ -18,6 +18,7 @@ struct tkc_device {
     const DeviceKind *kind;
     char name[64], target[32];
     void *state; /* the kind's own */
+    _Atomic uint64_t memory_used, memory_peak; /* bytes of its own buffers */
 
     pthread_mutex_t graves_lock; /* handles of destroyed buffers, kept to be recognised */
     tkc_buffer *graves_first, *graves_last;

@@ -60,5 +60,6 @@ void rt_context_release(tkc_context *context);
 void rt_print(tkc_context *context, const char *line);
 void rt_static_print(tkc_context *context, const char *text); /* one call a line of it */
 void rt_compiled(tkc_context *context, const tkc_compile_event *event);
+void rt_launched(tkc_context *context, const tkc_launch_event *event);
 
 #endif

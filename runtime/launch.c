@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* As many as fit into the 4 KB that a GPU has for them; a launch with no more allocates nothing. */
 enum { PARAMETERS_AT_HAND = 512 };
@@ -306,6 +307,37 @@ static tkc_status bind_and_run(tkc_kernel *kernel, tkc_device *device, tkc_strea
     return device->kind->launch(device, stream, kernel, loaded, launch);
 }
 
+static double now_milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}
+
+static tkc_status wait_for(tkc_device *device, tkc_stream *stream) {
+    return device->kind->synchronize ? device->kind->synchronize(device, stream) : TKC_OK;
+}
+
+/* The same, timed, for somebody who wants to know. */
+static tkc_status bind_run_and_tell(tkc_kernel *kernel, tkc_device *device, tkc_stream *stream,
+                                    Binding *binding, DeviceLaunch *launch,
+                                    const tkc_argument *arguments) {
+    tkc_status status = wait_for(device, stream);
+    if (status) return status;
+    double start = now_milliseconds();
+    status = bind_and_run(kernel, device, stream, binding, launch, arguments);
+    if (!status) status = wait_for(device, stream);
+    const tkc_launch_event event = {
+        .struct_size = sizeof event,
+        .status = status,
+        .kernel = kernel->name,
+        .device = device->name,
+        .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
+        .milliseconds = now_milliseconds() - start,
+    };
+    rt_launched(device->context, &event);
+    return status;
+}
+
 tkc_status tkc_launch(tkc_kernel *kernel, tkc_device *device, tkc_stream *stream, tkc_grid grid,
                       const tkc_argument *arguments, uint32_t count,
                       const tkc_launch_options *options) {
@@ -336,7 +368,8 @@ tkc_status tkc_launch(tkc_kernel *kernel, tkc_device *device, tkc_stream *stream
     binding.tensors = many ? calloc(count, sizeof *binding.tensors) : tensors_at_hand;
     launch.tensors = binding.tensors;
     if (launch.arguments && binding.tensors)
-        status = bind_and_run(kernel, device, stream, &binding, &launch, arguments);
+        status = (device->context->options.launched ? bind_run_and_tell : bind_and_run)(
+            kernel, device, stream, &binding, &launch, arguments);
     else
         status = rt_fail_memory();
     if (many) {

@@ -136,6 +136,15 @@ typedef struct tkc_compile_event {
     double milliseconds;
 } tkc_compile_event;
 
+/* A launch has ended. */
+typedef struct tkc_launch_event {
+    uint32_t struct_size;
+    tkc_status status;
+    const char *kernel, *device; /* names */
+    int64_t grid[3];
+    double milliseconds; /* the work and handing it over; a first launch loads the kernel too */
+} tkc_launch_event;
+
 typedef struct tkc_context_options {
     uint32_t struct_size;
     uint32_t reserved;
@@ -154,10 +163,13 @@ typedef struct tkc_context_options {
     uint64_t cache_limit; /* bytes; what was not used for longest goes first. 0: 512 MiB */
     /* The CUDA driver's library. NULL: TKC_LIBCUDA of the environment, else libcuda.so.1. */
     const char *cuda_library;
+    /* For profiles: called after every launch, which then waits for the work on its stream before
+     * it and for its own. NULL: nobody is told and no launch waits. */
+    void (*launched)(void *user, const tkc_launch_event *event);
 } tkc_context_options;
 
 #define TKC_CONTEXT_OPTIONS_INIT                                                                   \
-    {sizeof(tkc_context_options), 0, NULL, NULL, NULL, NULL, NULL, 0, NULL}
+    {sizeof(tkc_context_options), 0, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL}
 
 /* `options` may be NULL. [any] */
 TKC_API tkc_status tkc_context_create(const tkc_context_options *options, tkc_context **context);
@@ -210,6 +222,12 @@ TKC_API const char *tkc_device_name(const tkc_device *device); /* "interp" [any]
 TKC_API const char *tkc_device_target(const tkc_device *device);
 /* Waits until all work given to the device is done, and reports a fault of it. [any] */
 TKC_API tkc_status tkc_device_synchronize(tkc_device *device);
+
+/* Bytes of the buffers that live on the device, memory of the caller not counted, and the most there
+ * were at once since it was opened or since the last reset. [any] */
+TKC_API uint64_t tkc_device_memory_used(const tkc_device *device);
+TKC_API uint64_t tkc_device_memory_peak(const tkc_device *device);
+TKC_API void tkc_device_memory_reset_peak(tkc_device *device);
 
 /* ---- buffers ----------------------------------------------------------------------------- */
 

@@ -405,8 +405,9 @@ END_TEST
 
 typedef struct Heard {
     char text[1024];
-    uint32_t compiles;
+    uint32_t compiles, launches;
     tkc_compile_event last;
+    tkc_launch_event launch;
     char kernel[64];
 } Heard;
 
@@ -422,8 +423,15 @@ static void hear_compile(void *user, const tkc_compile_event *event) {
     snprintf(heard->kernel, sizeof heard->kernel, "%s", event->kernel);
 }
 
+static void hear_launch(void *user, const tkc_launch_event *event) {
+    Heard *heard = user;
+    heard->launches++;
+    heard->launch = *event;
+    snprintf(heard->kernel, sizeof heard->kernel, "%s", event->kernel);
+}
+
 START_TEST(test_callbacks) {
-    Heard heard = {{0}, 0, {0}, {0}};
+    Heard heard = {0};
     tkc_context_options options = TKC_CONTEXT_OPTIONS_INIT;
     options.user = &heard;
     options.print = hear_line;
@@ -449,6 +457,50 @@ START_TEST(test_callbacks) {
 }
 END_TEST
 
+START_TEST(test_launched) {
+    Heard heard = {0};
+    tkc_context_options options = TKC_CONTEXT_OPTIONS_INIT;
+    options.user = &heard;
+    options.launched = hear_launch;
+    Machine m = machine_open(&options);
+    tkc_kernel *kernel = compile_ir(&m, "kernel @quiet(n: i32)" OPTIONS_IR "{\n    return\n}\n");
+    const tkc_argument arguments[] = {tkc_arg(42)};
+    ok(tkc_launch(kernel, m.device, NULL, tkc_grid2(3, 2), arguments, 1, NULL));
+    ck_assert_uint_eq(heard.launches, 1);
+    ck_assert_str_eq(heard.kernel, "quiet");
+    ck_assert(heard.launch.status == TKC_OK && heard.launch.milliseconds > 0);
+    ck_assert(heard.launch.grid[0] == 3 && heard.launch.grid[1] == 2 && heard.launch.grid[2] == 1);
+    const tkc_argument wrong[] = {tkc_arg(0.5f)};
+    fails(TKC_INVALID_ARGUMENT, tkc_launch(kernel, m.device, NULL, tkc_grid1(1), wrong, 1, NULL),
+          "`n: i32`");
+    ck_assert_uint_eq(heard.launches, 2);
+    ck_assert_int_eq(heard.launch.status, TKC_INVALID_ARGUMENT);
+    tkc_kernel_destroy(kernel);
+    machine_close(&m);
+}
+END_TEST
+
+START_TEST(test_memory_use) {
+    Machine m = machine_open(NULL);
+    tkc_buffer *a, *b, *wrapped;
+    char mine[64] = {0};
+    ck_assert_uint_eq(tkc_device_memory_used(m.device), 0);
+    ok(tkc_buffer_create(m.device, 1000, "a", &a));
+    ok(tkc_buffer_create(m.device, 500, "b", &b));
+    ok(tkc_buffer_wrap(m.device, mine, sizeof mine, "mine", &wrapped));
+    ck_assert_uint_eq(tkc_device_memory_used(m.device), 1500);
+    tkc_buffer_destroy(a);
+    tkc_buffer_destroy(wrapped);
+    ck_assert_uint_eq(tkc_device_memory_used(m.device), 500);
+    ck_assert_uint_eq(tkc_device_memory_peak(m.device), 1500);
+    tkc_device_memory_reset_peak(m.device);
+    ck_assert_uint_eq(tkc_device_memory_peak(m.device), 500);
+    tkc_buffer_destroy(b);
+    ck_assert_uint_eq(tkc_device_memory_used(m.device), 0);
+    machine_close(&m);
+}
+END_TEST
+
 int main(void) {
     TCase *tests = tcase_create("runtime");
     tcase_set_timeout(tests, 60);
@@ -465,5 +517,7 @@ int main(void) {
     tcase_add_test(tests, test_dltensors);
     tcase_add_test(tests, test_scalars);
     tcase_add_test(tests, test_callbacks);
+    tcase_add_test(tests, test_launched);
+    tcase_add_test(tests, test_memory_use);
     return run_suite("runtime", tests);
 }
