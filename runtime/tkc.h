@@ -223,8 +223,8 @@ TKC_API const char *tkc_device_target(const tkc_device *device);
 /* Waits until all work given to the device is done, and reports a fault of it. [any] */
 TKC_API tkc_status tkc_device_synchronize(tkc_device *device);
 
-/* Bytes of the buffers that live on the device, memory of the caller not counted, and the most there
- * were at once since it was opened or since the last reset. [any] */
+/* Bytes of the buffers that live on the device, memory of the caller not counted, and the most
+ * there were at once since it was opened or since the last reset. [any] */
 TKC_API uint64_t tkc_device_memory_used(const tkc_device *device);
 TKC_API uint64_t tkc_device_memory_peak(const tkc_device *device);
 TKC_API void tkc_device_memory_reset_peak(tkc_device *device);
