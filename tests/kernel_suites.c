@@ -5,7 +5,7 @@
 
 /* The k_*.c, their main renamed by the build, which lists them in kernel_suites.def. */
 #define SUITE(name) int k_##name##_main(void);
-#include "kernel_suites.def"
+#include "tests/kernel_suites.def"
 #undef SUITE
 
 static const struct {
@@ -13,7 +13,7 @@ static const struct {
     int (*run)(void);
 } suites[] = {
 #define SUITE(name) {#name, k_##name##_main},
-#include "kernel_suites.def"
+#include "tests/kernel_suites.def"
 #undef SUITE
 };
 
