@@ -5,7 +5,7 @@ KERNEL_FILE(matmul);
 
 static const char *const activations[] = {
     [TKK_NO_ACTIVATION] = "'none'", [TKK_RELU] = "'relu'", [TKK_LEAKY_RELU] = "'leaky_relu'",
-    [TKK_GELU] = "'gelu'",          [TKK_SILU] = "'silu'",
+    [TKK_GELU] = "'gelu'",          [TKK_SILU] = "'silu'", [TKK_GELU_TANH] = "'gelu_tanh'",
 };
 
 /* A block no larger than needed: 16 (the least a dot takes) to `most`. */
@@ -21,7 +21,7 @@ static int64_t stride_of(const tkk_tensor *tensor, uint32_t i) {
 static tkc_status check_all(const tkk_tensor *a, const tkk_tensor *b, const tkk_tensor *c,
                             const tkk_matmul_options *options) {
     CHECK(check_options(options, options->struct_size, sizeof *options, "tkk_matmul_options"));
-    if ((uint32_t)options->activation > TKK_SILU || (uint32_t)options->precision > TKK_IEEE)
+    if ((uint32_t)options->activation > TKK_GELU_TANH || (uint32_t)options->precision > TKK_IEEE)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_matmul: unknown activation or precision.");
     CHECK(check_rank("a", a, 2));
     CHECK(check_rank("c", c, 2));
