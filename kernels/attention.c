@@ -23,8 +23,32 @@ static tkc_status check_state(const char *name, const tkk_tensor *tensor, const 
     return check_dense(name, tensor);
 }
 
+/* Options of the struct that the kernels do not have yet. */
+static tkc_status check_missing(const tkk_attention *p) {
+    const struct {
+        const char *name;
+        bool used;
+    } options[] = {
+        {"weighting", p->weighting != TKK_SOFTMAX},
+        {"windowed", p->windowed},
+        {"soft_cap", p->soft_cap != 0},
+        {"bias", p->bias.rank != 0},
+        {"dbias", p->dbias.rank != 0},
+        {"slopes", p->slopes.rank != 0},
+        {"dropout", p->dropout != 0},
+        {"q_starts", p->q_starts.rank != 0},
+        {"kv_starts", p->kv_starts.rank != 0},
+    };
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (options[i].used)
+            return tkc_fail(TKC_UNSUPPORTED, "tkk_attention: %s is not supported yet.",
+                            options[i].name);
+    return TKC_OK;
+}
+
 static tkc_status check_forward(const tkk_attention *p) {
     CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention"));
+    CHECK(check_missing(p));
     if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKK_IEEE)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_attention: unknown mask or precision.");
     if (!(p->scale > 0) || !isfinite(p->scale))
