@@ -53,8 +53,8 @@ tkc_status tkk_matmul(tkk_library *library, tkc_stream *stream, const tkk_tensor
     call_tensor(&call, "b", b);
     call_tensor(&call, "c", c);
     call_int(&call, M);
-    call_int(&call, N);
-    call_int(&call, K);
+    call_stride(&call, "N", "i32", N);
+    call_stride(&call, "K", "i32", K);
     call_stride(&call, "stride_am", "i32", stride_of(a, 0));
     call_stride(&call, "stride_ak", "i32", stride_of(a, 1));
     call_stride(&call, "stride_bk", "i32", stride_of(b, 0));
