@@ -100,6 +100,17 @@ tkk_tensor tkk_exchange(tkk_tensor tensor, uint32_t i, uint32_t j) {
     return tensor;
 }
 
+tkk_tensor tkk_narrow(tkk_tensor tensor, uint32_t dim, int64_t start, int64_t length) {
+    assert(dim < tensor.rank);
+    uint64_t bytes = (uint64_t)(start * tensor.stride[dim]) * tkc_dtype_size(tensor.dtype);
+    if (tensor.data.kind == TKC_ARGUMENT_ADDRESS)
+        tensor.data.value.u += bytes;
+    else
+        tensor.data.offset += bytes;
+    tensor.shape[dim] = length;
+    return tensor;
+}
+
 /* ---- checks ----------------------------------------------------------------------------- */
 
 tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank) {
@@ -298,8 +309,8 @@ void call_int(Call *call, int64_t value) {
     call_argument(call, tkc_arg_i64(value));
 }
 
-void call_float(Call *call, float value) {
-    call_argument(call, tkc_arg_f32(value));
+void call_float(Call *call, double value) {
+    call_argument(call, tkc_arg_f64(value));
 }
 
 void call_stride(Call *call, const char *name, const char *type, int64_t stride) {

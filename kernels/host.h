@@ -56,7 +56,7 @@ void call_tensor(Call *call, const char *name, const tkk_tensor *tensor);
 void call_stride(Call *call, const char *name, const char *type, int64_t stride);
 void call_strides4(Call *call, const char *const names[4], const tkk_tensor *tensor);
 void call_int(Call *call, int64_t value);
-void call_float(Call *call, float value);
+void call_float(Call *call, double value);
 void call_constant(Call *call, const char *name, const char *text);
 void call_constant_int(Call *call, const char *name, int64_t value);
 tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid);

@@ -37,6 +37,9 @@ TKC_API tkk_tensor tkk_tensor4(tkc_argument data, tkc_dtype dtype, int64_t n0, i
 /* The same elements with two dimensions exchanged. */
 TKC_API tkk_tensor tkk_exchange(tkk_tensor tensor, uint32_t i, uint32_t j);
 
+/* The elements start ... start + length - 1 of one dimension. */
+TKC_API tkk_tensor tkk_narrow(tkk_tensor tensor, uint32_t dim, int64_t start, int64_t length);
+
 /* How products of two f32 are made; products of f16 and bf16 are always exact. */
 typedef enum tkk_precision {
     TKK_TF32 = 0, /* operands rounded to 10 mantissa bits: tensor cores */
