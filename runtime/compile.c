@@ -6,8 +6,10 @@
  * What was compiled for a GPU before comes out of the cache instead (recall.h).
  *
  * A kernel and all that its compilation made live in one Compilation: parameters, texts and the
- * module point into its arena, so that destroying the kernel is freeing the arena. Running out of
- * the arena ends up in tkc_compile, whatever was going on.
+ * module point into its arena, so that destroying the kernel is freeing the arena. A GPU kernel
+ * needs nothing but its code, which a server keeps hundreds of: unless more was asked for, the
+ * compilation is freed and the kernel is as one that was saved and loaded. Running out of the arena
+ * ends up in tkc_compile, whatever was going on.
  */
 #include "compiler/cpu/cpu.h"
 #include "runtime/device.h"
@@ -32,7 +34,9 @@ typedef struct Compilation {
     Recall recall;
     CacheEntry entry;
     bool recalled;      /* the kernel is made of the entry */
+    bool left;          /* the kernel is no part of this */
     char *log, *header; /* messages; what the code begins with. malloc */
+    double lower_ms, passes_ms, code_ms;
 } Compilation;
 
 static double now_ms(void) {
@@ -180,18 +184,24 @@ static tkc_status run_passes(Compilation *c) {
     PassRun run = {.options = &c->options,
                    .dump = &c->dump,
                    .times = c->options.time_passes ? &c->times : NULL};
+    double start = now_ms();
     if (!passes_run(&run, c->module, pipeline_block)) return TKC_INTERNAL;
     if (!c->gpu || c->options.intermediate) ir_print(c->module, &c->ir);
-    if (c->gpu) return gpu_code(&run, c->module, c->gpu, &c->gpu_texts);
-    return run.stopped ? TKC_OK : cpu_texts(c);
+    tkc_status status = TKC_OK;
+    if (c->gpu) status = gpu_code(&run, c->module, c->gpu, &c->gpu_texts);
+    c->code_ms = run.emit_ms;
+    c->passes_ms = now_ms() - start - run.emit_ms;
+    return c->gpu || run.stopped ? status : cpu_texts(c);
 }
 
 static tkc_status make_module(Compilation *c) {
     FrontEnd *f = &c->front;
+    double start = now_ms();
     if (is_ir(&c->options))
         c->module = ir_read(&f->arena, &f->sources, &f->diagnostics, f->source);
     else
         c->module = lower(c);
+    c->lower_ms = now_ms() - start;
     if (c->statics.length) rt_static_print(c->kernel.context, c->statics.data);
     tkc_status status = TKC_OK;
     if (c->module && !f->diagnostics.errors) status = run_passes(c);
@@ -385,8 +395,22 @@ static tkc_status take_recalled(Compilation *c, tkc_kernel **kernel) {
         rt_saved_kernel(c->kernel.context, c->front.path, code, entry->size[CACHE_CODE], kernel);
     if (status) return status;
     rt_static_print(c->kernel.context, entry->section[CACHE_STATICS]);
-    (*kernel)->info.from_cache = c->recalled = true;
+    (*kernel)->info.from_cache = c->recalled = c->left = true;
     return TKC_OK;
+}
+
+/* The kernel made of its code alone, where that is enough. */
+static void leave(Compilation *c, tkc_kernel **kernel) {
+    const tkc_compile_options *o = &c->options;
+    *kernel = &c->kernel;
+    if (!c->kernel.code || o->intermediate || o->time_passes || o->dump_after) return;
+    char *code = strdup(c->kernel.code);
+    tkc_kernel *made;
+    if (!code ||
+        rt_saved_kernel(c->kernel.context, c->front.path, code, c->kernel.code_size, &made))
+        return;
+    *kernel = made;
+    c->left = true;
 }
 
 /* Here the arena's guard is set: running out of memory anywhere below returns to this frame. */
@@ -413,7 +437,7 @@ static tkc_status compile_guarded(Compilation *c, tkc_kernel **kernel) {
     if (!status) status = make_module(c);
     if (!status) status = make_kernel(c);
     f->arena.on_exhausted = NULL;
-    if (!status) *kernel = &c->kernel;
+    if (!status) leave(c, kernel);
     return status;
 }
 
@@ -428,6 +452,9 @@ static void tell_compiled(const Compilation *c, tkc_status status, double millis
                                        .path = o->path ? o->path : "",
                                        .target = c->kernel.target ? c->kernel.target : "interp",
                                        .milliseconds = milliseconds,
+                                       .lower_ms = c->lower_ms,
+                                       .passes_ms = c->passes_ms,
+                                       .code_ms = c->code_ms,
                                    });
 }
 
@@ -460,13 +487,13 @@ tkc_status tkc_compile(tkc_context *context, const tkc_compile_options *options,
         *log = c->log;
         c->log = NULL;
     }
-    if (status || c->recalled) {
+    if (made && !c->recalled) made->info.compile_ms = elapsed;
+    if (status || c->left) {
         destroy_compilation(&c->kernel);
         *kernel = made;
         return status;
     }
     memset(&c->options, 0, sizeof c->options); /* the caller's strings are no longer ours to use */
-    made->info.compile_ms = elapsed;
     pthread_mutex_init(&made->lock, NULL);
     rt_context_keep(context);
     *kernel = made;

@@ -68,7 +68,8 @@ static tkc_status emit(PassRun *run, Module *module, const GpuTarget *target, Gp
     GpuCode code = {.llvm = run->options->intermediate ? &texts->llvm : NULL, .ptx = &texts->ptx};
     double start = now_ms();
     bool good = gpu_emit(module, target, &code);
-    if (run->times) text_printf(run->times, "%-8s %8.3f ms\n", "emit", now_ms() - start);
+    run->emit_ms = now_ms() - start;
+    if (run->times) text_printf(run->times, "%-8s %8.3f ms\n", "emit", run->emit_ms);
     return good ? TKC_OK : TKC_COMPILE_ERROR;
 }
 #else

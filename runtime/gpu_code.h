@@ -10,6 +10,7 @@ typedef struct PassRun {
     const tkc_compile_options *options;
     Text *dump, *times; /* times: NULL when not wanted */
     bool stopped;       /* stop_after was reached */
+    double emit_ms;     /* what gpu_code took for LLVM IR and PTX */
 } PassRun;
 
 /* False and messages in module->diagnostics when a check failed. */

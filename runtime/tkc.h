@@ -133,7 +133,10 @@ typedef struct tkc_compile_event {
     const char *kernel; /* name, or "" when it is not known because the source was refused */
     const char *path;
     const char *target;
-    double milliseconds;
+    double milliseconds; /* of the whole compile; of that: */
+    double lower_ms;     /* text to IR */
+    double passes_ms;    /* on the IR */
+    double code_ms;      /* GPU targets: IR to PTX */
 } tkc_compile_event;
 
 /* A launch has ended. */
@@ -360,11 +363,10 @@ typedef struct tkc_kernel_info {
 
 TKC_API tkc_status tkc_kernel_query(const tkc_kernel *kernel, tkc_kernel_info *info); /* [any] */
 
-/* A text made by the compile: "ir" (after the last pass at block level; GPU targets: only with
- * tkc_compile_options.intermediate), "source", "dump", "times", "static" (what static_print
- * wrote); GPU targets: "ptx", and with intermediate "laid", "placed", "llvm". NULL when there is no
- * such text: a kernel that was not compiled but loaded, or came out of the cache, has "ptx" alone.
- * `size` may be NULL. [any] */
+/* A text made by the compile: "ir" (after the last pass at block level), "source", "dump", "times",
+ * "static" (what static_print wrote). GPU targets: "ptx", and nothing else unless
+ * tkc_compile_options.intermediate asks for all of these and "laid", "placed", "llvm" (dump_after
+ * and time_passes: for the others). NULL when there is no such text. `size` may be NULL. [any] */
 TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, size_t *size);
 
 /* Makes a kernel from the "ptx" text of another one, saved to a file (`text` NULL) or at hand

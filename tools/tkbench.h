@@ -31,7 +31,9 @@ typedef struct Measurement {
     tkc_status (*run)(Bench *bench, Samples *samples);
 } Measurement;
 
-extern const Measurement measurements[]; /* ends with suite NULL */
+/* Both end with suite NULL. */
+extern const Measurement measurements[];         /* tkbench_suites.c */
+extern const Measurement compile_measurements[]; /* tkbench_compile.c; come first */
 
 /* tkbench_cpu.c */
 tkc_status cpu_matmul_1024(Bench *bench, Samples *samples);
