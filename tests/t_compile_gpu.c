@@ -2,6 +2,7 @@
  * is told of what, imports that change, and the saved kernel. Skipped by a build without LLVM. */
 #include "tests/runtime_test.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -181,6 +182,37 @@ START_TEST(texts_and_saving) {
 }
 END_TEST
 
+/* A kernel holds its code and little else: no source, no IR. */
+START_TEST(kept_memory) {
+    Heard heard = {0};
+    ck_assert_ptr_nonnull(mkdtemp(root));
+    write_file("scale.tk", scale_tk);
+    write_factor(5);
+    tkc_context *context = open_context(&heard);
+    tkc_kernel_destroy(compile(context, "128", true)); /* LLVM's own tables */
+    enum { COUNT = 8 };
+    tkc_kernel *kernels[COUNT];
+    size_t before = mallinfo2().uordblks, code = 0;
+    for (int i = 0; i < COUNT; i++) {
+        size_t size;
+        kernels[i] = compile(context, "128", true);
+        ck_assert_ptr_nonnull(tkc_kernel_text(kernels[i], "ptx", &size));
+        ck_assert_ptr_null(tkc_kernel_text(kernels[i], "source", NULL));
+        tkc_kernel_info info = TKC_KERNEL_INFO_INIT;
+        ok(tkc_kernel_query(kernels[i], &info));
+        ck_assert(info.compile_ms > 0 && !info.from_cache);
+        code += size;
+    }
+    size_t kept = mallinfo2().uordblks - before; /* a sanitizer's malloc says 0 */
+    ck_assert_msg(kept < 2 * code + 65536, "%zu bytes for %zu bytes of code", kept, code);
+    for (int i = 0; i < COUNT; i++) tkc_kernel_destroy(kernels[i]);
+    tkc_context_destroy(context);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", root);
+    ck_assert_int_eq(system(command), 0);
+}
+END_TEST
+
 /* Processes that compile the same at the same time all get a kernel that works. */
 START_TEST(processes) {
     Heard heard = {0};
@@ -233,6 +265,7 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, recalled);
     tcase_add_test(tests, texts_and_saving);
+    tcase_add_test(tests, kept_memory);
     tcase_add_test(tests, processes);
     return run_suite("compiling for a GPU", tests);
 }
