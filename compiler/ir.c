@@ -82,6 +82,11 @@ static void op_unlink(Op *op) {
 
 /* ---- building --------------------------------------------------------------------------- */
 
+void op_take_region(Op *op, uint32_t index, Region *region) {
+    op->regions[index] = region;
+    region->parent = op;
+}
+
 static Op *op_new(Module *module, OpCode code, uint32_t operand_count, uint32_t result_count,
                   uint32_t region_count) {
     assert(operand_count <= UINT16_MAX && result_count <= UINT16_MAX);
@@ -98,10 +103,8 @@ static Op *op_new(Module *module, OpCode code, uint32_t operand_count, uint32_t 
         op->results[i].op = op;
         op->results[i].index = i;
     }
-    for (uint32_t i = 0; i < region_count; i++) {
-        op->regions[i] = arena_new(module->arena, Region);
-        op->regions[i]->parent = op;
-    }
+    for (uint32_t i = 0; i < region_count; i++)
+        op_take_region(op, i, arena_new(module->arena, Region));
     return op;
 }
 

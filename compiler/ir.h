@@ -193,6 +193,8 @@ Op *build_op(Builder *b, OpCode code, uint32_t operand_count, Value *const *oper
 /* The same with regions (empty, without arguments). */
 Op *build_nested(Builder *b, OpCode code, uint32_t operand_count, Value *const *operands,
                  uint32_t result_count, const Type *const *results);
+/* Gives the op a region that was filled before the op was made. */
+void op_take_region(Op *op, uint32_t index, Region *region);
 Value *region_add_argument(Module *module, Region *region, const Type *type);
 
 Value *build_constant_int(Builder *b, const Type *type, int64_t value); /* block: splat */

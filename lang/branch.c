@@ -71,10 +71,7 @@ static void finish_if(Lower *l, Value *condition, Branch *branches, Merge *m) {
     }
     l->build = outer;
     Op *op = build_nested(&l->build, OP_if, 1, &condition, types.length, types.data);
-    for (int k = 0; k < 2; k++) {
-        op->regions[k] = branches[k].region;
-        branches[k].region->parent = op;
-    }
+    for (uint32_t k = 0; k < 2; k++) op_take_region(op, k, branches[k].region);
     uint32_t r = 0;
     for (uint32_t i = 0; i < m->leaves[0].length; i++)
         if (m->leaves[0].data[i] != m->leaves[1].data[i]) m->leaves[0].data[i] = op_result(op, r++);

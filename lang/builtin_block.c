@@ -312,8 +312,7 @@ static Op *combine_op(Lower *l, Call *c, OpCode code, Value **blocks, uint32_t c
     if (!region) return NULL;
     l->build.at = here(l, c->span);
     Op *op = build_nested(&l->build, code, count, blocks, count, results);
-    op->regions[0] = region;
-    region->parent = op;
+    op_take_region(op, 0, region);
     op_set_int(l->module, op, ATTR_axis, axis);
     return op;
 }
@@ -420,8 +419,7 @@ Val builtin_map(Lower *l, Call *c) {
         return r.kind == VAL_ERROR ? r
                                    : fail(l, c->span, "the mapped function must return scalars");
     Op *op = build_nested(&l->build, OP_map, count, blocks, result_count, types);
-    op->regions[0] = region;
-    region->parent = op;
+    op_take_region(op, 0, region);
     Val *out = arena_array(l->arena, Val, result_count);
     for (uint32_t i = 0; i < result_count; i++) out[i] = val_tensor(op_result(op, i));
     return r.kind == VAL_TUPLE ? val_tuple(out, result_count) : out[0];

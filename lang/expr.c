@@ -434,10 +434,7 @@ static Val lower_choice(Lower *l, const Node *node, Value *condition) {
         l->build = outer;
         const Type *type = values[0]->type;
         Op *op = build_nested(&l->build, OP_if, 1, &condition, 1, &type);
-        for (int i = 0; i < 2; i++) {
-            op->regions[i] = regions[i];
-            regions[i]->parent = op;
-        }
+        for (uint32_t i = 0; i < 2; i++) op_take_region(op, i, regions[i]);
         return val_tensor(op_result(op, 0));
     }
     l->build = outer;

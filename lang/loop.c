@@ -298,8 +298,7 @@ static void lower_range_loop(Lower *l, const Node *n, Val range) {
     }
     Op *op =
         build_nested(&l->build, OP_for, operands.length, operands.data, types.length, types.data);
-    op->regions[0] = region;
-    region->parent = op;
+    op_take_region(op, 0, region);
     for (int i = RANGE_NUM_STAGES; i < RANGE_ITEMS; i++)
         if (val_is_integer(range.items[i]))
             op_set_int(l->module, op, range_hints[i], (int64_t)range.items[i].integer);
@@ -411,10 +410,7 @@ static void lower_run_time_while(Lower *l, const Node *n) {
         vec_push(l->arena, &types, loop.initial.data[i]->type);
     Op *op = build_nested(&l->build, OP_while, loop.initial.length, loop.initial.data, types.length,
                           types.data);
-    for (int i = 0; i < 2; i++) {
-        op->regions[i] = regions[i];
-        regions[i]->parent = op;
-    }
+    for (uint32_t i = 0; i < 2; i++) op_take_region(op, i, regions[i]);
     for (uint32_t i = 0; i < types.length; i++) vec_push(l->arena, &results, op_result(op, i));
     bind_after(l, before, inner, &loop, results.data);
 }
