@@ -54,7 +54,7 @@ void tkk_destroy(tkk_library *library) {
     free(library);
 }
 
-static uint64_t address_of(const tkc_argument *data) {
+uint64_t address_of(const tkc_argument *data) {
     if (data->kind == TKC_ARGUMENT_ADDRESS) return data->value.u;
     if (!data->value.buffer) return 0;
     return tkc_buffer_address(data->value.buffer) + data->offset;
@@ -273,9 +273,9 @@ static const char *call_text(Call *call, const char *a, const char *b, const cha
     return start;
 }
 
-static void call_type(Call *call, const char *name, const char *text) {
+void call_type(Call *call, const char *name, const char *type) {
     assert(call->type_count < CALL_MAX);
-    call->types[call->type_count++] = (tkc_named){name, text};
+    call->types[call->type_count++] = (tkc_named){name, type};
 }
 
 static void call_argument(Call *call, tkc_argument argument) {
@@ -340,6 +340,19 @@ bool runs_on_host(const tkk_library *library) {
     return !strncmp(target, "cpu", 3) || !strcmp(target, "interp");
 }
 
+uint32_t processors(const tkk_library *library) {
+    return tkc_device_processors(library->device);
+}
+
+const char *dtype_constant(tkc_dtype dtype) {
+    static const char *const names[TKC_DTYPE_COUNT] = {
+        [TKC_I8] = "tl.int8",     [TKC_I32] = "tl.int32",       [TKC_F8E4M3] = "tl.float8e4nv",
+        [TKC_F16] = "tl.float16", [TKC_F8E5M2] = "tl.float8e5", [TKC_BF16] = "tl.bfloat16",
+        [TKC_F32] = "tl.float32", [TKC_F64] = "tl.float64",
+    };
+    return names[dtype] ? names[dtype] : "None";
+}
+
 /* ---- the table of variants -------------------------------------------------------------- */
 
 static size_t add_key(char *key, size_t used, size_t limit, const char *text) {
@@ -396,8 +409,10 @@ static tkc_status find_or_compile(const Call *call, const char *key, size_t size
 tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid) {
     char key[2 * CALL_TEXT_MAX];
     size_t size = add_key(key, 0, sizeof key, call->kernel);
-    for (uint32_t i = 0; i < call->type_count; i++)
+    for (uint32_t i = 0; i < call->type_count; i++) {
+        size = add_key(key, size, sizeof key, call->types[i].name);
         size = add_key(key, size, sizeof key, call->types[i].text);
+    }
     for (uint32_t i = 0; i < call->constant_count; i++) {
         size = add_key(key, size, sizeof key, call->constants[i].name);
         size = add_key(key, size, sizeof key, call->constants[i].text);

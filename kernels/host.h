@@ -54,6 +54,8 @@ void call_begin(Call *call, tkk_library *library, const KernelFile *file, const 
 void call_tensor(Call *call, const char *name, const tkk_tensor *tensor);
 /* A stride that is 1 becomes a constant; multiples of 16 become a promise. `type`: i32, i64. */
 void call_stride(Call *call, const char *name, const char *type, int64_t stride);
+/* For a parameter without annotation: its type ("fp32"). The argument follows. */
+void call_type(Call *call, const char *name, const char *type);
 void call_strides4(Call *call, const char *const names[4], const tkk_tensor *tensor);
 void call_int(Call *call, int64_t value);
 void call_float(Call *call, double value);
@@ -64,6 +66,12 @@ tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid);
 /* Whether programs of a launch run as vector code on host cores, so that blocks should fit caches
  * and not registers of many threads. */
 bool runs_on_host(const tkk_library *library);
+/* Cores or multiprocessors: how many programs should run at the same time, at least. */
+uint32_t processors(const tkk_library *library);
+/* Where a tensor's first element lies, as the device counts. */
+uint64_t address_of(const tkc_argument *data);
+/* "tl.float16": the dtype as a constant of a kernel. */
+const char *dtype_constant(tkc_dtype dtype);
 
 /* ---- scratch memory ---------------------------------------------------------------------- */
 

@@ -41,6 +41,7 @@ typedef struct tkk_matmul_options {
     float alpha, beta;
     tkk_tensor bias;     /* optional: [N] */
     tkk_tensor residual; /* optional: the shape of c; may be c itself */
+    tkk_tensor z;        /* optional: the shape of c; written: the value before the activation */
     tkk_schedule schedule;
     uint32_t splits; /* of K, with TKK_SPLIT_K; 0: chosen */
     tkk_workspace workspace;
@@ -62,8 +63,9 @@ TKC_API uint64_t tkk_matmul_workspace(tkk_library *library, const tkk_tensor *a,
                                       const tkk_matmul_options *options);
 
 /* c[i] = activation(alpha a[i] b[i]) for `count` problems of any sizes in one launch. Each of a, b
- * and c has one dtype throughout. The table of problems is written into the workspace before
- * the launch, from the host: the call cannot be captured. No bias, no residual, no schedule. */
+ * and c has one dtype throughout. The table of problems is written into the workspace (a buffer)
+ * before the launch, from the host, which waits for the stream: the call cannot be captured. No
+ * bias, residual, z or schedule. */
 TKC_API tkc_status tkk_matmul_grouped(tkk_library *library, tkc_stream *stream, uint32_t count,
                                       const tkk_tensor *a, const tkk_tensor *b, const tkk_tensor *c,
                                       const tkk_matmul_options *options);

@@ -65,6 +65,7 @@ static tkc_status cpu_open(tkc_device *device, const char *selector,
     pthread_rwlockattr_destroy(&attributes);
     snprintf(device->name, sizeof device->name, "cpu");
     snprintf(device->target, sizeof device->target, "cpu");
+    device->processors = cpu_threads();
     device->state = state;
     return TKC_OK;
 }

@@ -208,6 +208,7 @@ static tkc_status finish_open(CudaDevice *d, tkc_device *device) {
                         LEAST_CAPABILITY % 10);
     snprintf(device->name, sizeof device->name, "cuda:%d", d->ordinal);
     snprintf(device->target, sizeof device->target, "%s", target_of(d->capability));
+    device->processors = d->multiprocessors;
     return TKC_OK;
 }
 

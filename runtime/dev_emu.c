@@ -12,7 +12,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 _Static_assert(EMU_BUFFER_ADDRESS(3) == HOST_BUFFER_ADDRESS(3), "where buffers begin");
 
@@ -28,8 +27,7 @@ static uint32_t emu_count(tkc_context *context) {
 
 static void emu_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
     (void)context, (void)index;
-    long threads = sysconf(_SC_NPROCESSORS_ONLN);
-    info->threads = threads > 0 ? (uint32_t)threads : 1;
+    info->threads = host_processors();
     snprintf(info->name, sizeof info->name, "emu");
     snprintf(info->description, sizeof info->description,
              "runs the PTX for a GPU (emu:%s, emu:sm_90a ...) on the CPU and checks it",
@@ -54,6 +52,7 @@ static tkc_status emu_open(tkc_device *device, const char *selector,
     host_memory_init(memory);
     snprintf(device->name, sizeof device->name, "emu:%s", target);
     snprintf(device->target, sizeof device->target, "%s", target);
+    device->processors = host_processors();
     device->state = memory;
     return TKC_OK;
 }

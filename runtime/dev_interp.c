@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 _Static_assert(INTERP_BUFFER_SHIFT == HOST_BUFFER_SHIFT, "where buffers begin");
 
@@ -18,8 +17,7 @@ static uint32_t interp_count(tkc_context *context) {
 
 static void interp_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
     (void)context, (void)index;
-    long threads = sysconf(_SC_NPROCESSORS_ONLN);
-    info->threads = threads > 0 ? (uint32_t)threads : 1;
+    info->threads = host_processors();
     snprintf(info->name, sizeof info->name, "interp");
     snprintf(info->description, sizeof info->description,
              "runs the block IR itself and checks every access (%u thread%s)", info->threads,
@@ -39,6 +37,7 @@ static tkc_status interp_open(tkc_device *device, const char *selector,
     host_memory_init(memory);
     snprintf(device->name, sizeof device->name, "interp");
     snprintf(device->target, sizeof device->target, "interp");
+    device->processors = host_processors();
     device->state = memory;
     return TKC_OK;
 }

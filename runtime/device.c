@@ -180,6 +180,10 @@ const char *tkc_device_target(const tkc_device *device) {
     return device ? device->target : "";
 }
 
+uint32_t tkc_device_processors(const tkc_device *device) {
+    return device && device->processors ? device->processors : 1;
+}
+
 tkc_status tkc_device_synchronize(tkc_device *device) {
     if (!device) return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_device_synchronize: `device` is NULL.");
     return device->kind->synchronize ? device->kind->synchronize(device, NULL) : TKC_OK;

@@ -17,6 +17,7 @@ struct tkc_device {
     tkc_context *context;
     const DeviceKind *kind;
     char name[64], target[32];
+    uint32_t processors; /* 0: 1 */
     void *state; /* the kind's own */
     _Atomic uint64_t memory_used, memory_peak; /* bytes of its own buffers */
 
@@ -75,7 +76,8 @@ struct DeviceKind {
     uint32_t (*count)(tkc_context *context);
     void (*describe)(tkc_context *context, uint32_t index, tkc_device_info *info);
 
-    /* `selector` is what follows the colon of the name, or NULL. Sets state, name and target. */
+    /* `selector` is what follows the colon of the name, or NULL. Sets state, name, target
+     * and processors. */
     tkc_status (*open)(tkc_device *device, const char *selector, const tkc_device_options *options);
     void (*close)(tkc_device *device);
     tkc_status (*synchronize)(tkc_device *device, tkc_stream *stream); /* NULL: all streams */

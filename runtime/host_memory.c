@@ -3,9 +3,15 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { MOST_BUFFERS = 1 << 20, BUFFER_ALIGNMENT = 64 };
 #define LARGEST_BUFFER ((uint64_t)1 << (HOST_BUFFER_SHIFT - 1))
+
+uint32_t host_processors(void) {
+    const long threads = sysconf(_SC_NPROCESSORS_ONLN);
+    return threads > 0 ? (uint32_t)threads : 1;
+}
 
 void host_memory_init(HostMemory *state) {
     pthread_mutex_init(&state->lock, NULL);

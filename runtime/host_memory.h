@@ -17,6 +17,9 @@
 #define HOST_BUFFER_SHIFT 40
 #define HOST_BUFFER_ADDRESS(k) (((uint64_t)(k) + 1) << HOST_BUFFER_SHIFT)
 
+/* Threads that a launch uses when nobody says how many. */
+uint32_t host_processors(void);
+
 typedef struct HostBuffer {
     uint8_t *data; /* NULL: the number is free */
     uint64_t size;

@@ -223,6 +223,8 @@ TKC_API tkc_status tkc_device_open_with(tkc_context *context, const char *name,
 TKC_API const char *tkc_device_name(const tkc_device *device); /* "interp" [any] */
 /* What tkc_compile_options.target should be for it: "interp", "cpu", "sm_90a" ... [any] */
 TKC_API const char *tkc_device_target(const tkc_device *device);
+/* Multiprocessors of a GPU, threads of a device on the host: what a launch should fill. [any] */
+TKC_API uint32_t tkc_device_processors(const tkc_device *device);
 /* Waits until all work given to the device is done, and reports a fault of it. [any] */
 TKC_API tkc_status tkc_device_synchronize(tkc_device *device);
 

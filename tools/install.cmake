@@ -51,7 +51,8 @@ set_target_properties(tkcrt_shared PROPERTIES EXPORT_NAME rt)
 # Installed headers lie in one folder: kernels/NAME.h is tkc_NAME.h there, and they include each
 # other by those names.
 file(GLOB kernel_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.h)
-list(REMOVE_ITEM kernel_headers ${CMAKE_SOURCE_DIR}/kernels/host.h)
+list(REMOVE_ITEM kernel_headers ${CMAKE_SOURCE_DIR}/kernels/host.h
+     ${CMAKE_SOURCE_DIR}/kernels/matmul.h)
 set(installed_headers ${CMAKE_SOURCE_DIR}/runtime/tkc.h)
 set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
              ${kernel_headers})

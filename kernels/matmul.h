@@ -1,0 +1,17 @@
+/* matmul.h: what the hosts of matrix products share. */
+#ifndef TKC_KERNELS_MATMUL_H
+#define TKC_KERNELS_MATMUL_H
+
+#include "kernels/host.h"
+
+extern const char *const activation_names[]; /* by tkk_activation: "'relu'" */
+
+/* The tile that one program makes, and the step along K. */
+typedef struct Blocks {
+    int64_t m, n, k;
+    uint32_t warps;
+} Blocks;
+
+Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t M, int64_t N, int64_t K);
+
+#endif
