@@ -49,10 +49,13 @@ target_include_directories(tkcrt_shared INTERFACE $<INSTALL_INTERFACE:${CMAKE_IN
 set_target_properties(tkcrt_shared PROPERTIES EXPORT_NAME rt)
 
 # Installed headers lie in one folder: kernels/NAME.h is tkc_NAME.h there, and they include each
-# other by those names.
-file(GLOB kernel_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.h)
-list(REMOVE_ITEM kernel_headers ${CMAKE_SOURCE_DIR}/kernels/host.h
-     ${CMAKE_SOURCE_DIR}/kernels/matmul.h)
+# other by those names. Those that kernels.h includes are public.
+set(kernel_headers ${CMAKE_SOURCE_DIR}/kernels/kernels.h)
+file(STRINGS ${CMAKE_SOURCE_DIR}/kernels/kernels.h lines REGEX "^#include \"kernels/")
+foreach(line ${lines})
+  string(REGEX REPLACE ".*\"(.*)\".*" "${CMAKE_SOURCE_DIR}/\\1" header "${line}")
+  list(APPEND kernel_headers ${header})
+endforeach()
 set(installed_headers ${CMAKE_SOURCE_DIR}/runtime/tkc.h)
 set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
              ${kernel_headers})
