@@ -1,135 +1,214 @@
-/* k_softmax.c: softmax over rows, forward and backward, whole rows and rows in pieces. */
-#include "tests/kernel_test.h"
+/* k_softmax.c: softmax and its logarithm, forward and backward: along the last dimension and
+ * others, whole rows and rows in pieces. */
+#include "tests/layer_test.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 typedef struct Case {
-    int64_t rows, columns;
+    uint32_t rank;
+    int64_t shape[4];
+    int32_t axis; /* counted from the last */
     ReferenceType type;
     double deviation; /* of the input */
+    bool logarithm;
+    TestLayout layout;
 } Case;
 
-static void describe(char *what, size_t size, const char *kernel, const Case *c,
-                     const TestDevice *device) {
-    snprintf(what, size, "%s %lldx%lld %s on %s", kernel, (long long)c->rows, (long long)c->columns,
-             tkc_dtype_name(test_dtype(c->type)), device->name);
+#define PLAIN                                                                                      \
+    { .gap = 0 }
+
+/* A case seen as [outer, n, inner]. */
+typedef struct Problem {
+    int64_t outer, n, inner, count, rows;
+    tkk_softmax_options options;
+    double *x, *y, *dy, *dx; /* with rows along the last dimension */
+    double *expected, *allowed;
+} Problem;
+
+static Problem problem_of(const Case *c) {
+    Problem p = {.outer = 1, .inner = 1, .options = TKK_SOFTMAX_OPTIONS_INIT};
+    uint32_t axis = (uint32_t)((int32_t)c->rank + c->axis);
+    for (uint32_t i = 0; i < axis; i++) p.outer *= c->shape[i];
+    for (uint32_t i = axis + 1; i < c->rank; i++) p.inner *= c->shape[i];
+    p.n = c->shape[axis];
+    p.rows = p.outer * p.inner;
+    p.count = p.rows * p.n;
+    p.options.axis = c->axis;
+    p.options.logarithm = c->logarithm;
+    double **arrays[] = {&p.x, &p.y, &p.dy, &p.dx, &p.expected, &p.allowed};
+    for (int i = 0; i < 6; i++) *arrays[i] = test_numbers(p.count);
+    return p;
 }
 
-static void check_forward(TestDevice *device, Random *random, const Case *c,
-                          const TestLayout *layout) {
-    int64_t n = c->rows * c->columns, shape[] = {c->rows, c->columns};
-    double *x = test_numbers(n), *y = test_numbers(n), *allowed = test_numbers(n);
-    random_fill(random, c->type, c->deviation, x, n);
-    reference_softmax(c->rows, c->columns, x, y);
-    for (int64_t at = 0; at < n; at += c->columns) {
-        double largest = x[at], least = x[at];
-        for (int64_t i = at; i < at + c->columns; i++) {
-            largest = fmax(largest, x[i]);
-            least = fmin(least, x[i]);
-        }
-        for (int64_t i = at; i < at + c->columns; i++)
-            allowed[i] = reference_softmax_tolerance(c->type, c->columns, largest - least, y[i]);
-    }
-    TestTensor tx = test_tensor(device, "x", c->type, 2, shape, layout, x);
-    TestTensor ty = test_tensor(device, "y", c->type, 2, shape, layout, NULL);
-    test_ok(tkk_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
-    double *got = test_read(&ty);
-    char what[96];
-    describe(what, sizeof what, "softmax_forward", c, device);
-    test_compare(what, n, got, y, allowed);
-    test_free(&tx);
-    test_free(&ty);
-    free(x);
-    free(y);
+static void problem_free(Problem *p) {
+    double *arrays[] = {p->x, p->y, p->dy, p->dx, p->expected, p->allowed};
+    for (int i = 0; i < 6; i++) free(arrays[i]);
+}
+
+static void to_rows(const Problem *p, const double *from, double *to) {
+    reference_exchange(p->outer, p->n, p->inner, from, to);
+}
+
+/* Writes p->expected and p->allowed in the order of the tensors. */
+static void from_rows(Problem *p, const double *expected, double *allowed) {
+    reference_exchange(p->outer, p->inner, p->n, expected, p->expected);
+    reference_exchange(p->outer, p->inner, p->n, allowed, p->allowed);
     free(allowed);
-    free(got);
 }
 
-static void check_backward(TestDevice *device, Random *random, const Case *c,
-                           const TestLayout *layout) {
-    int64_t n = c->rows * c->columns, shape[] = {c->rows, c->columns};
-    double *x = test_numbers(n), *y = test_numbers(n), *dy = test_numbers(n);
-    double *dx = test_numbers(n), *allowed = test_numbers(n);
-    random_fill(random, c->type, c->deviation, x, n);
-    random_fill(random, c->type, 1, dy, n);
-    reference_softmax(c->rows, c->columns, x, y);
-    for (int64_t i = 0; i < n; i++) y[i] = reference_round(c->type, y[i]);
-    reference_softmax_backward(c->rows, c->columns, y, dy, dx);
-    for (int64_t at = 0; at < n; at += c->columns) {
-        double sum = 0;
-        for (int64_t i = at; i < at + c->columns; i++) sum += fabs(y[i] * dy[i]);
-        for (int64_t i = at; i < at + c->columns; i++)
+static double spread_of(const double *x, int64_t n) {
+    double largest = x[0], smallest = x[0];
+    for (int64_t i = 0; i < n; i++) {
+        largest = fmax(largest, x[i]);
+        smallest = fmin(smallest, x[i]);
+    }
+    return largest - smallest;
+}
+
+static void forward(const Case *c, Problem *p) {
+    (c->logarithm ? reference_log_softmax : reference_softmax)(p->rows, p->n, p->x, p->y);
+    double *allowed = test_numbers(p->count);
+    for (int64_t at = 0; at < p->count; at += p->n) {
+        double spread = spread_of(p->x + at, p->n);
+        for (int64_t i = at; i < at + p->n; i++)
             allowed[i] =
-                reference_softmax_backward_tolerance(c->type, c->columns, sum, y[i], dy[i], dx[i]);
+                (c->logarithm ? reference_log_softmax_tolerance
+                              : reference_softmax_tolerance)(c->type, p->n, spread, p->y[i]);
     }
-    TestTensor ty = test_tensor(device, "y", c->type, 2, shape, layout, y);
-    TestTensor tdy = test_tensor(device, "dy", c->type, 2, shape, NULL, dy);
-    TestTensor tdx = test_tensor(device, "dx", c->type, 2, shape, layout, NULL);
-    test_ok(tkk_softmax_backward(device->library, NULL, &ty.tensor, &tdy.tensor, &tdx.tensor));
-    double *got = test_read(&tdx);
-    char what[96];
-    describe(what, sizeof what, "softmax_backward", c, device);
-    test_compare(what, n, got, dx, allowed);
-    test_free(&ty);
-    test_free(&tdy);
-    test_free(&tdx);
-    free(x);
-    free(y);
-    free(dy);
-    free(dx);
-    free(allowed);
-    free(got);
+    from_rows(p, p->y, allowed);
+}
+
+static void backward(const Case *c, Problem *p) {
+    (c->logarithm ? reference_log_softmax_backward
+                  : reference_softmax_backward)(p->rows, p->n, p->y, p->dy, p->dx);
+    double *allowed = test_numbers(p->count);
+    for (int64_t at = 0; at < p->count; at += p->n) {
+        double sum = 0;
+        for (int64_t i = at; i < at + p->n; i++)
+            sum += fabs(c->logarithm ? p->dy[i] : p->y[i] * p->dy[i]);
+        for (int64_t i = at; i < at + p->n; i++)
+            allowed[i] = (c->logarithm ? reference_log_softmax_backward_tolerance
+                                       : reference_softmax_backward_tolerance)(
+                c->type, p->n, sum, p->y[i], p->dy[i], p->dx[i]);
+    }
+    from_rows(p, p->dx, allowed);
+}
+
+static void check(TestDevice *device, Random *random, const Case *c) {
+    Problem p = problem_of(c);
+    const char *kernel = c->logarithm ? "log_softmax" : "softmax";
+    const char *what = test_name(device, kernel, c->type, "%lldx%lldx%lld", (long long)p.outer,
+                                 (long long)p.n, (long long)p.inner);
+    Operand x =
+        random_operand(device, random, "x", c->type, c->rank, c->shape, &c->layout, c->deviation);
+    Operand y = output_operand(device, "y", c->type, c->rank, c->shape, NULL);
+    to_rows(&p, x.values, p.x);
+    forward(c, &p);
+    test_ok(tkk_softmax_forward(device->library, NULL, &x.tensor, &y.tensor, &p.options));
+    check_output(&y, what, p.expected, p.allowed);
+
+    /* Backward from the exact y, rounded. */
+    Operand ry = given_operand(device, "y", c->type, c->rank, c->shape, &c->layout, p.expected);
+    Operand dy = random_operand(device, random, "dy", c->type, c->rank, c->shape, NULL, 1);
+    Operand dx = output_operand(device, "dx", c->type, c->rank, c->shape, &c->layout);
+    to_rows(&p, ry.values, p.y);
+    to_rows(&p, dy.values, p.dy);
+    backward(c, &p);
+    test_ok(tkk_softmax_backward(device->library, NULL, &ry.tensor, &dy.tensor, &dx.tensor,
+                                 &p.options));
+    check_output(&dx, what, p.expected, p.allowed);
+    free_operands(5, (Operand *[]){&x, &y, &ry, &dy, &dx});
+    problem_free(&p);
 }
 
 static const Case cases[] = {
-    {1, 1, REF_F32, 1},     {3, 2, REF_F32, 1},      {7, 127, REF_F32, 3},  {5, 128, REF_F16, 1},
-    {64, 781, REF_F32, 10}, {33, 1000, REF_BF16, 2}, {9, 4096, REF_F16, 1}, {2, 16384, REF_F32, 1},
+    {2, {1, 1}, -1, REF_F32, 1, false, PLAIN},
+    {2, {3, 2}, -1, REF_F32, 1, true, PLAIN},
+    {2, {5, 128}, -1, REF_F16, 1, false, PLAIN},
+    {2, {64, 781}, -1, REF_F32, 10, false, PLAIN},
+    {2, {33, 1000}, -1, REF_BF16, 2, true, PLAIN},
+    {2, {2, 16384}, -1, REF_F32, 1, true, PLAIN},
+    {1, {77}, -1, REF_F32, 3, false, PLAIN},
+    {2, {4, 300}, -1, REF_F32, 1e4, false, PLAIN}, /* nothing may overflow */
+    {2, {4, 300}, -1, REF_F32, 1e4, true, PLAIN},
+    /* rows with gaps between them, starting at an odd address */
+    {2, {13, 100}, -1, REF_F16, 1, false, {.gap = 5, .start = 3}},
+    /* other axes, dims in another order, steps */
+    {3, {3, 37, 50}, -2, REF_F32, 2, false, PLAIN},
+    {4, {2, 3, 20, 9}, -3, REF_F16, 1, true, PLAIN},
+    {4, {5, 3, 7, 11}, -4, REF_F32, 1, false, {.order = {2, 0, 3, 1}, .step = 2}},
+    {4, {3, 4, 5, 33}, -1, REF_F32, 1, true, {.order = {1, 0, 3, 2}}},
 };
-/* Over 16384 columns the kernels go through a row in pieces. */
+/* Rows in pieces. */
 static const Case long_cases[] = {
-    {2, 16385, REF_F32, 5}, {3, 20480, REF_F16, 1}, {2, 50001, REF_BF16, 1}};
-
-static void both(TestDevice *device, Random *random, const Case *c, const TestLayout *layout) {
-    check_forward(device, random, c, layout);
-    check_backward(device, random, c, layout);
-}
+    {2, {2, 16385}, -1, REF_F32, 5, false, PLAIN},
+    {2, {3, 20480}, -1, REF_F16, 1, true, PLAIN},
+    {2, {3, 17000}, -1, REF_F32, 1, true, {.gap = 5, .start = 3}},
+    {3, {2, 700, 40}, -2, REF_F32, 3, false, PLAIN},
+    {2, {900, 33}, -2, REF_BF16, 1, true, PLAIN},
+};
 
 static void check_short(TestDevice *device, Random *random) {
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) both(device, random, &cases[i], NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check(device, random, &cases[i]);
 }
 
 static void check_long(TestDevice *device, Random *random) {
     size_t count = sizeof long_cases / sizeof *long_cases;
-    for (size_t i = 0; i < (size_t)test_size((int64_t)count, 1); i++)
-        both(device, random, &long_cases[i], NULL);
+    for (size_t i = 0; i < count; i += (size_t)test_size(1, 3))
+        check(device, random, &long_cases[i]);
 }
 
-/* Rows with gaps between them, starting at an odd address. */
-static void check_strided(TestDevice *device, Random *random) {
-    const TestLayout layout = {.gap = 5, .start = 3};
-    both(device, random, &(Case){13, 100, REF_F16, 1}, &layout);
-    both(device, random, &(Case){3, 17000, REF_F32, 1}, &layout);
-}
-
-/* Large inputs: nothing may overflow, and a row of equal numbers gives exactly 1 / n. */
-static void check_extreme(TestDevice *device, Random *random) {
-    both(device, random, &(Case){4, 300, REF_F32, 1e4}, NULL);
-    const int64_t shape[] = {1, 64};
-    double x[64], y[64], allowed[64];
-    for (int i = 0; i < 64; i++) {
-        x[i] = -60000;
-        y[i] = 1.0 / 64;
-        allowed[i] = 0;
+/* Rows of equal numbers give exactly 1 / n; -inf is no weight; a row of nothing else, and one with
+ * NaN, are NaN and leave their neighbours alone. Whole rows and rows in pieces. */
+static void check_special(TestDevice *device, int64_t n) {
+    enum { EQUAL, HALF, NOTHING, WRONG, LOWEST, ROWS };
+    const int64_t shape[] = {ROWS, n};
+    double *x = test_numbers(ROWS * n);
+    for (int64_t i = 0; i < n; i++) {
+        x[EQUAL * n + i] = -60000;
+        x[HALF * n + i] = i % 2 ? -INFINITY : 3;
+        x[NOTHING * n + i] = -INFINITY;
+        x[WRONG * n + i] = i == n / 2 ? NAN : 1;
+        x[LOWEST * n + i] = -3.4028234663852886e38;
     }
-    TestTensor tx = test_tensor(device, "x", REF_F16, 2, shape, NULL, x);
-    TestTensor ty = test_tensor(device, "y", REF_F16, 2, shape, NULL, NULL);
-    test_ok(tkk_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor));
-    double *got = test_read(&ty);
-    test_compare("softmax of equal numbers", 64, got, y, allowed);
-    test_free(&tx);
-    test_free(&ty);
-    free(got);
+    Operand tx = given_operand(device, "x", REF_F32, 2, shape, NULL, x);
+    Operand ty = output_operand(device, "y", REF_F32, 2, shape, NULL);
+    test_ok(tkk_softmax_forward(device->library, NULL, &tx.tensor, &ty.tensor, NULL));
+    const double *y = read_output(&ty);
+    for (int64_t i = 0; i < n; i++) {
+        const double even = 1.0 / (double)n;
+        if (y[EQUAL * n + i] != even || y[LOWEST * n + i] != even ||
+            y[HALF * n + i] != (i % 2 ? 0 : 2 * even) || !isnan(y[NOTHING * n + i]) ||
+            !isnan(y[WRONG * n + i]))
+            ck_abort_msg("n %lld, column %lld on %s: %g %g %g %g %g", (long long)n, (long long)i,
+                         device->name, y[EQUAL * n + i], y[HALF * n + i], y[NOTHING * n + i],
+                         y[WRONG * n + i], y[LOWEST * n + i]);
+    }
+    free_operands(2, (Operand *[]){&tx, &ty});
+    free(x);
+}
+
+static void check_extreme(TestDevice *device, Random *random) {
+    (void)random;
+    check_special(device, 64);
+    check_special(device, 32768);
+}
+
+static void check_refusals(TestDevice *device, Random *random) {
+    const int64_t shape[] = {4, 6}, empty[] = {0, 6};
+    Operand x = random_operand(device, random, "x", REF_F32, 2, shape, NULL, 1);
+    Operand none = output_operand(device, "none", REF_F32, 2, empty, NULL);
+    tkk_softmax_options options = TKK_SOFTMAX_OPTIONS_INIT;
+    test_ok(tkk_softmax_forward(device->library, NULL, &none.tensor, &none.tensor, NULL));
+    options.axis = 2;
+    tkc_status status = tkk_softmax_forward(device->library, NULL, &x.tensor, &x.tensor, &options);
+    ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(tkc_last_error(), "axis is 2"));
+    status = tkk_softmax_forward(device->library, NULL, &x.tensor, &none.tensor, NULL);
+    ck_assert_int_eq(status, TKC_INVALID_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(tkc_last_error(), "y: the extent of dimension 0 is 0"));
+    free_operands(2, (Operand *[]){&x, &none});
 }
 
 START_TEST(short_rows) {
@@ -142,13 +221,13 @@ START_TEST(long_rows) {
 }
 END_TEST
 
-START_TEST(strided) {
-    test_on_each_device(check_strided);
+START_TEST(extreme) {
+    test_on_each_device(check_extreme);
 }
 END_TEST
 
-START_TEST(extreme) {
-    test_on_each_device(check_extreme);
+START_TEST(refusals) {
+    test_on_each_device(check_refusals);
 }
 END_TEST
 
@@ -158,8 +237,8 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, short_rows);
     tcase_add_test(tests, long_rows);
-    tcase_add_test(tests, strided);
     tcase_add_test(tests, extreme);
+    tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);
     return test_main(suite);
 }

@@ -1,19 +1,23 @@
-# Writes OUTPUT, a C file with the bytes of INPUT as `const char NAME[]` and `NAME_length`. A line
-# `from module import ...` is replaced by the text of module.tk, where that lies in INPUT's folder.
+# Writes OUTPUT, a C file with the bytes of INPUT as `const char NAME[]` and `NAME_length`.
+#
+# A line `from X import ...`, where X.tk lies in the folder of INPUT, is commented out and the text
+# of X.tk added at the end: the array needs no files, and lines keep their numbers.
+file(READ ${INPUT} HEX_TEXT HEX)
 file(READ ${INPUT} text)
-file(READ ${INPUT} hex HEX)
 get_filename_component(folder ${INPUT} DIRECTORY)
-string(REGEX MATCHALL "\nfrom [a-z_0-9]+ import [^\n]*" lines "${text}")
-foreach(line IN LISTS lines)
-  string(REGEX REPLACE "\nfrom ([a-z_0-9]+) import .*" "\\1" module "${line}")
+string(REGEX MATCHALL "\nfrom [a-z_0-9]+ import [^\n]*" imports "${text}")
+foreach(import ${imports})
+  string(REGEX REPLACE "\nfrom ([a-z_0-9]+) import .*" "\\1" module "${import}")
   if(EXISTS ${folder}/${module}.tk)
-    file(READ ${folder}/${module}.tk imported HEX)
+    file(READ ${folder}/${module}.tk more HEX)
+    string(SUBSTRING "${import}" 1 -1 line)
     string(HEX "${line}" line)
-    string(REPLACE "${line}" "0a${imported}" hex "${hex}")
+    string(REPLACE "${line}" "23${line}" HEX_TEXT "${HEX_TEXT}")
+    string(APPEND HEX_TEXT "${more}")
   endif()
 endforeach()
-set(line "0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,")
-string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
+set(line "0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,")
+string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${HEX_TEXT}")
 string(REGEX REPLACE "(${line})" "\\1\n" bytes "${bytes}")
 file(WRITE ${OUTPUT} "#include <stddef.h>
 extern const char ${NAME}[];

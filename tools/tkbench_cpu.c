@@ -190,7 +190,7 @@ tkc_status cpu_softmax(Bench *bench, Samples *samples) {
                  constants);
     float *data[2];
     for (int i = 0; i < 2; i++) data[i] = add_buffer(&p, (uint64_t)SIDE * SIDE);
-    for (int i = 0; i < 3; i++) add_int(&p, SIDE);
+    for (int i = 0; i < 9; i++) add_int(&p, SIDE); /* strides, then sizes */
     p.grid = tkc_grid1(SIDE);
     take_ratios(&p, samples, data, (uint64_t)SIDE * SIDE, 1);
     return close_problem(&p, data, 2);

@@ -201,7 +201,7 @@ def case_vector_add(length):
 def case_softmax(rows, columns):
     x = rand(rows, columns, dtype=torch.float32)
     out = torch.full_like(x, math.nan)
-    return dict(kernel=f"softmax_{columns}", grid=(rows,), values=[x, out, columns, columns, columns],
+    return dict(kernel=f"softmax_{columns}", grid=(rows,), values=[x, out, columns, 0, 0, columns, 0, 0, columns, rows],
                 out=out, reference=lambda: torch.softmax(x.double(), -1), allowed=1e-5,
                 amount=8 * rows * columns / 1e9, unit="GB/s",
                 others={"torch": lambda: torch.softmax(x, -1)})

@@ -1,0 +1,26 @@
+/* reference_layers.h: layers over rows and elements in float64, and how far off kernels may be.
+ * Arrays are dense, [rows, columns] where nothing else is said; reference.h says how tolerances
+ * are derived. u is the unit roundoff of f32, in which kernels compute. */
+#ifndef TKC_TESTS_REFERENCE_LAYERS_H
+#define TKC_TESTS_REFERENCE_LAYERS_H
+
+#include "tests/reference.h"
+
+/* to[o, i, k] = from[o, k, i] for from [outer, n, inner]: rows along the middle dimension become
+ * rows along the last one. The inverse is the same with n and inner exchanged. */
+void reference_exchange(int64_t outer, int64_t n, int64_t inner, const double *from, double *to);
+/* The sum of magnitudes. */
+double reference_magnitude(int64_t n, const double *x);
+
+/* ---- logarithm of softmax --------------------------------------------------------------------
+ */
+
+void reference_log_softmax(int64_t rows, int64_t columns, const double *x, double *y);
+void reference_log_softmax_backward(int64_t rows, int64_t columns, const double *y,
+                                    const double *dy, double *dx);
+double reference_log_softmax_tolerance(ReferenceType out, int64_t columns, double spread, double y);
+/* `sum`: of the row, the sum of |dy|. */
+double reference_log_softmax_backward_tolerance(ReferenceType out, int64_t columns, double sum,
+                                                double y, double dy, double dx);
+
+#endif
