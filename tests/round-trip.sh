@@ -11,7 +11,9 @@ trap 'rm -rf "$scratch"' EXIT
 texts=0 failed=0
 
 for file in kernels/*.tk tests/golden/*/*.tk tests/golden/*/*.tkir; do
-  if [[ ! -f "$file" || "$file" == kernels/rows.tk ]]; then continue; fi
+  if [[ ! -f "$file" ]]; then continue; fi
+  # Files of kernels/ that declare no types hold functions for others to import.
+  if [[ "$file" == kernels/* ]] && ! grep -q '^    [a-z_]*: "' "$file"; then continue; fi
   # Both the text as lowering leaves it and the text after all passes, one file a kernel.
   for passes in none all; do
     rm -rf "$scratch/ir"

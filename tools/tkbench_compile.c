@@ -48,7 +48,7 @@ static tkc_status call_vector_add(tkk_library *library, tkc_argument memory) {
 
 static tkc_status call_softmax(tkk_library *library, tkc_argument memory) {
     tkk_tensor x = tkk_matrix(memory, TKC_F32, 1, 1024);
-    return tkk_softmax_forward(library, NULL, &x, &x);
+    return tkk_softmax_forward(library, NULL, &x, &x, NULL);
 }
 
 static tkc_status call_matmul(tkk_library *library, tkc_argument memory) {
