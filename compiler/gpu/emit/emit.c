@@ -59,6 +59,10 @@ static void emit_program(Emitter *e, const Op *op) {
 /* ---- renamings
  * ----------------------------------------------------------------------------------- */
 
+bool emit_is_renaming(const Op *op) {
+    return op->code == OP_permute || op->code == OP_reshape || op->code == OP_expand_dims;
+}
+
 static void emit_same_registers(Emitter *e, const Op *op) {
     const Type *type = op->results[0].type;
     Scalar *from = emit_operand(e, op, 0), *to = emit_result(e, op, 0);
@@ -493,7 +497,9 @@ bool gpu_emit(Module *module, const GpuTarget *target, GpuCode *code) {
     }
     Emitter *e = arena_new(module->arena, Emitter);
     *e = (Emitter){.module = module, .target = target, .arena = module->arena, .failed = &failed};
-    e->values = arena_array(e->arena, Scalar *, ir_number(module) + 1);
+    const uint32_t numbers = ir_number(module) + 1;
+    e->values = arena_array(e->arena, Scalar *, numbers);
+    e->waiting = arena_array(e->arena, SharedBlock *, numbers);
     e->axis = axis_analyse(module);
     if (setjmp(fatal)) { /* the context is in an unknown state: leave it */
         module->arena->on_exhausted = outer;

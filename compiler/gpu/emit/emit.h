@@ -53,6 +53,7 @@ typedef struct Emitter {
     ScalarType nothing, i1, i8, i16, i32, i64, f16, bf16, f32, f64;
     ScalarType global, shared, generic; /* pointers */
     Scalar **values;                    /* by value number */
+    struct SharedBlock **waiting;       /* by value number: to be fetched by a dot; or NULL */
     Scalar lane, warp, shared_base;
     VEC(ThreadIndex) threads; /* element numbers, by layout */
     uint32_t prints;
@@ -84,6 +85,7 @@ Scalar *emit_values(Emitter *e, const Value *value);
 Scalar *emit_operand(Emitter *e, const Op *op, uint32_t i);
 Scalar *emit_result(Emitter *e, const Op *op, uint32_t i); /* new array to be filled */
 Scalar emit_scalar(Emitter *e, const Op *op, uint32_t i);  /* operand i is a scalar */
+bool emit_is_renaming(const Op *op); /* register r of the result is register r of operand 0 */
 void emit_region(Emitter *e, const Region *region);
 /* Runs a region of scalars: arguments in, what its yield gives out. */
 void emit_inline(Emitter *e, const Region *region, const Scalar *arguments, Scalar *results);
@@ -175,6 +177,11 @@ void emit_to_shared(Emitter *e, const Type *block, const Scalar *values, const L
 void emit_from_shared(Emitter *e, const Type *block, Scalar *values, const Layout *shared,
                       Scalar base);
 Scalar emit_shared_address(Emitter *e, Scalar bytes); /* pointer at a byte offset */
+/* The same, register by register: entries of `values` that are not NULL are there already. */
+typedef struct SharedBlock SharedBlock;
+SharedBlock *emit_shared_open(Emitter *e, const Type *block, Scalar *values, const Layout *shared,
+                              Scalar base);
+Scalar emit_shared_fetch(Emitter *e, SharedBlock *block, uint32_t reg);
 
 void emit_print(Emitter *e, const Op *op);
 void emit_assert(Emitter *e, const Op *op);

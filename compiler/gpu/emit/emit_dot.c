@@ -4,6 +4,8 @@
  * is the XOR of the registers of its coordinate bits, which a small table gives. Coordinates that
  * lanes and warps move are the thread's own business: the layouts agree on them.
  *
+ * An operand that lies in shared memory is read as it is used, K step by K step.
+ *
  * Blocks smaller than an instruction's tile: rows and columns that are not there are copies of
  * others (the layouts say so) and their results too; along K what is not there is zero, in both
  * operands, so that a NaN in a copy does no harm.
@@ -18,13 +20,18 @@ typedef struct Finder {
     uint32_t row_shift, batch_shift, bits; /* of an element number */
     uint32_t present;                      /* element bits that registers move */
     uint32_t reg[32];
-    const Scalar *values;
+    Scalar *values;
     const Type *type;
+    SharedBlock *waiting; /* where values that are NULL come from */
 } Finder;
 
 static Finder finder_of(Emitter *e, const Op *op, uint32_t operand) {
     const Type *type = op_operand(op, operand)->type;
     Finder f = {.type = type, .values = emit_operand(e, op, operand)};
+    const Value *source = op_operand(op, operand);
+    while (source->op && emit_is_renaming(source->op)) source = op_operand(source->op, 0);
+    f.waiting = e->waiting[source->number];
+    if (f.waiting) f.values = emit_values(e, source);
     f.row_shift = log2_exact(type->shape[type->rank - 1]);
     f.batch_shift = f.row_shift + log2_exact(type->shape[type->rank - 2]);
     f.bits = log2_exact(type->count);
@@ -43,6 +50,11 @@ static uint32_t register_at(const Finder *f, uint32_t element) {
     for (uint32_t b = 0; b < f->bits; b++)
         if ((element & f->present) >> b & 1) r ^= f->reg[b];
     return r;
+}
+
+static Scalar value_at(Emitter *e, const Finder *f, uint32_t element) {
+    uint32_t r = register_at(f, element);
+    return f->waiting ? emit_shared_fetch(e, f->waiting, r) : f->values[r];
 }
 
 /* ---- mma.sync
@@ -131,7 +143,7 @@ static Scalar word_at(Emitter *e, const Mma *m, const Finder *f, uint32_t batch,
     if (k >= m->k_extent) return LLVMConstNull(m->kind.doubles ? e->f64 : e->i32);
     for (uint32_t i = 0; i < m->each; i++) {
         uint32_t at = is_a ? element_at(f, batch, side, k + i) : element_at(f, batch, k + i, side);
-        part[i] = k + i < m->k_extent ? f->values[register_at(f, at)] : LLVMConstNull(type);
+        part[i] = k + i < m->k_extent ? value_at(e, f, at) : LLVMConstNull(type);
     }
     if (m->kind.doubles)
         word = part[0];
@@ -258,13 +270,25 @@ static Scalar multiply_add(Emitter *e, DType dtype, Scalar a, Scalar b, Scalar c
     return LLVMBuildAdd(e->builder, LLVMBuildMul(e->builder, a, b, ""), c, "");
 }
 
-/* The operand in the dtype of the sum. */
-static void widen(Emitter *e, Finder *f, DType to) {
-    const uint32_t n = register_count(f->type);
-    Scalar *wide = arena_array(e->arena, Scalar, n);
-    for (uint32_t r = 0; r < n; r++)
-        wide[r] = emit_cast_one(e, f->values[r], type_dtype(f->type), to, false);
-    f->values = wide;
+/* One side of an FMA dot, in the dtype of the sum; each register is converted once. */
+typedef struct Side {
+    Finder finder;
+    Scalar *wide; /* NULL: not yet */
+    DType to;
+} Side;
+
+static Side side_of(Emitter *e, const Op *op, uint32_t operand, DType to) {
+    Side side = {.finder = finder_of(e, op, operand), .to = to};
+    side.wide = arena_array(e->arena, Scalar, register_count(side.finder.type));
+    return side;
+}
+
+static Scalar wide_at(Emitter *e, Side *side, uint32_t element) {
+    Scalar *wide = &side->wide[register_at(&side->finder, element)];
+    if (!*wide)
+        *wide = emit_cast_one(e, value_at(e, &side->finder, element), type_dtype(side->finder.type),
+                              side->to, false);
+    return *wide;
 }
 
 static void emit_fma(Emitter *e, const Op *op) {
@@ -272,21 +296,19 @@ static void emit_fma(Emitter *e, const Op *op) {
     const DType result = type_dtype(type);
     const bool through_f32 = result == DT_f16 || result == DT_bf16 || dtype_is_fp8(result);
     const DType dtype = through_f32 ? DT_f32 : result;
-    Finder a = finder_of(e, op, 0), b = finder_of(e, op, 1), c = finder_of(e, op, 2);
-    const uint32_t k_extent = a.type->shape[a.type->rank - 1], n = register_count(type);
-    widen(e, &a, dtype);
-    widen(e, &b, dtype);
-    widen(e, &c, dtype);
+    Side a = side_of(e, op, 0, dtype), b = side_of(e, op, 1, dtype), c = side_of(e, op, 2, dtype);
+    const Finder *f = &c.finder;
+    const uint32_t k_extent = a.finder.type->shape[a.finder.type->rank - 1];
+    const uint32_t n = register_count(type);
     Scalar *acc = emit_result(e, op, 0);
-    memcpy(acc, c.values, n * sizeof *acc);
     for (uint32_t k = 0; k < k_extent; k++)
         for (uint32_t r = 0; r < n; r++) {
             uint32_t at = layout_column_sum(type->layout, PLACE_REGISTER, r);
-            uint32_t column = at & ((1u << c.row_shift) - 1), batch = at >> c.batch_shift;
-            uint32_t row = (at & ((1u << c.batch_shift) - 1)) >> c.row_shift;
-            Scalar x = a.values[register_at(&a, element_at(&a, batch, row, k))];
-            Scalar y = b.values[register_at(&b, element_at(&b, batch, k, column))];
-            acc[r] = multiply_add(e, dtype, x, y, acc[r]);
+            uint32_t column = at & ((1u << f->row_shift) - 1), batch = at >> f->batch_shift;
+            uint32_t row = (at & ((1u << f->batch_shift) - 1)) >> f->row_shift;
+            Scalar x = wide_at(e, &a, element_at(&a.finder, batch, row, k));
+            Scalar y = wide_at(e, &b, element_at(&b.finder, batch, k, column));
+            acc[r] = multiply_add(e, dtype, x, y, k ? acc[r] : wide_at(e, &c, at));
         }
     for (uint32_t r = 0; r < n && through_f32; r++)
         acc[r] = emit_cast_one(e, acc[r], DT_f32, result, false);

@@ -189,25 +189,6 @@ static void matrix_elements(const Route *route, const MatrixPlan *plan, uint32_t
         registers[i] = r | spread_bits(&plan->matrices, w) | spread_bits(&plan->pair, i);
 }
 
-static void load_matrices(Emitter *e, const Route *route, const MatrixPlan *plan, Scalar base,
-                          Scalar *values) {
-    const uint32_t skip = run_mask(&plan->pair) | run_mask(&plan->matrices);
-    const uint32_t words = 1u << plan->matrices.bits, each = 4 / route->size;
-    const char *name = matrix_name(e, "ldmatrix", plan);
-    Cursor cursor = cursor_for(e, &plan->address, base);
-    for (uint32_t r = 0; r < route->registers; r++) {
-        if (r & skip) continue;
-        uint32_t at = layout_column_sum(&route->bytes, PLACE_REGISTER, r), registers[4];
-        Scalar got = INTRINSIC_OF(e, name, e->shared, cursor_at(e, &cursor, at)), part[4];
-        for (uint32_t w = 0; w < words; w++) {
-            Scalar word = words == 1 ? got : emit_part(e, got, w);
-            emit_unpack(e, type_element(route->block), each, &word, 4, part);
-            matrix_elements(route, plan, r, w, registers);
-            for (uint32_t i = 0; i < each; i++) values[registers[i]] = part[i];
-        }
-    }
-}
-
 static void store_matrices(Emitter *e, const Route *route, const MatrixPlan *plan, Scalar base,
                            const Scalar *values) {
     const uint32_t skip = run_mask(&plan->pair) | run_mask(&plan->matrices);
@@ -267,32 +248,77 @@ void emit_to_shared(Emitter *e, const Type *block, const Scalar *values, const L
     if (owner) emit_join(e, after);
 }
 
-void emit_from_shared(Emitter *e, const Type *block, Scalar *values, const Layout *shared,
-                      Scalar base) {
-    Route route = route_of(e, block, shared);
-    MatrixPlan plan;
-    Scalar words[16], part[16];
-    Run run = longest_run(&route, 16);
-    const uint32_t bytes = route.size << run.bits, word = word_of(bytes, route.size);
-    if (bytes < 16 && route.size <= 4 && plan_matrices(&route, &plan)) {
-        load_matrices(e, &route, &plan, base, values);
-        return;
+struct SharedBlock {
+    Route route;
+    bool matrices;
+    MatrixPlan plan; /* when `matrices`, else: */
+    Run run;
+    Cursor cursor;
+    Scalar *values;
+};
+
+SharedBlock *emit_shared_open(Emitter *e, const Type *block, Scalar *values, const Layout *shared,
+                              Scalar base) {
+    SharedBlock *s = arena_new(e->arena, SharedBlock);
+    *s = (SharedBlock){.route = route_of(e, block, shared), .values = values};
+    s->run = longest_run(&s->route, 16);
+    s->matrices = s->route.size << s->run.bits < 16 && s->route.size <= 4 &&
+                  plan_matrices(&s->route, &s->plan);
+    s->cursor = cursor_for(e, s->matrices ? &s->plan.address : &s->route.bytes, base);
+    return s;
+}
+
+/* The ldmatrix that brings register r. */
+static void fetch_matrices(Emitter *e, SharedBlock *s, uint32_t r) {
+    const MatrixPlan *plan = &s->plan;
+    const uint32_t words = 1u << plan->matrices.bits, each = 4 / s->route.size;
+    r &= ~(run_mask(&plan->pair) | run_mask(&plan->matrices));
+    uint32_t at = layout_column_sum(&s->route.bytes, PLACE_REGISTER, r), registers[4];
+    Scalar got = INTRINSIC_OF(e, matrix_name(e, "ldmatrix", plan), e->shared,
+                              cursor_at(e, &s->cursor, at)),
+           part[4];
+    for (uint32_t w = 0; w < words; w++) {
+        Scalar word = words == 1 ? got : emit_part(e, got, w);
+        emit_unpack(e, type_element(s->route.block), each, &word, 4, part);
+        matrix_elements(&s->route, plan, r, w, registers);
+        for (uint32_t i = 0; i < each; i++) s->values[registers[i]] = part[i];
     }
-    const uint32_t mask = run_mask(&run), count = bytes / word;
+}
+
+/* The load that brings register r. */
+static void fetch_run(Emitter *e, SharedBlock *s, uint32_t r) {
+    const uint32_t bytes = s->route.size << s->run.bits, word = word_of(bytes, s->route.size);
+    const uint32_t count = bytes / word;
+    Scalar words[16], part[16];
     ScalarType type = int_type(e, 8 * word);
     if (count > 1) type = LLVMVectorType(type, count);
-    Cursor cursor = cursor_for(e, &route.bytes, base);
-    for (uint32_t r = 0; r < route.registers; r++) {
-        if (r & mask) continue;
-        uint32_t at = layout_column_sum(&route.bytes, PLACE_REGISTER, r);
-        Scalar load = LLVMBuildLoad2(e->builder, type, cursor_at(e, &cursor, at), "");
-        LLVMSetAlignment(load, bytes);
-        for (uint32_t i = 0; i < count; i++)
-            words[i] =
-                count == 1 ? load : LLVMBuildExtractElement(e->builder, load, emit_i32(e, i), "");
-        emit_unpack(e, type_element(block), 1u << run.bits, words, word, part);
-        for (uint32_t i = 0; i < 1u << run.bits; i++) values[r | spread_bits(&run, i)] = part[i];
-    }
+    r &= ~run_mask(&s->run);
+    uint32_t at = layout_column_sum(&s->route.bytes, PLACE_REGISTER, r);
+    Scalar load = LLVMBuildLoad2(e->builder, type, cursor_at(e, &s->cursor, at), "");
+    LLVMSetAlignment(load, bytes);
+    for (uint32_t i = 0; i < count; i++)
+        words[i] =
+            count == 1 ? load : LLVMBuildExtractElement(e->builder, load, emit_i32(e, i), "");
+    emit_unpack(e, type_element(s->route.block), 1u << s->run.bits, words, word, part);
+    for (uint32_t i = 0; i < 1u << s->run.bits; i++)
+        s->values[r | spread_bits(&s->run, i)] = part[i];
+}
+
+Scalar emit_shared_fetch(Emitter *e, SharedBlock *s, uint32_t r) {
+    if (s->values[r]) return s->values[r];
+    if (s->matrices)
+        fetch_matrices(e, s, r);
+    else
+        fetch_run(e, s, r);
+    return s->values[r];
+}
+
+void emit_from_shared(Emitter *e, const Type *block, Scalar *values, const Layout *shared,
+                      Scalar base) {
+    const uint32_t count = register_count(block);
+    memset(values, 0, count * sizeof *values);
+    SharedBlock *s = emit_shared_open(e, block, values, shared, base);
+    for (uint32_t r = 0; r < count; r++) emit_shared_fetch(e, s, r);
 }
 
 /* ---- the ops -----------------------------------------------------------------------------------
@@ -316,10 +342,40 @@ void emit_shared_store(Emitter *e, const Op *op) {
                    op_operand(op, 0)->type->layout, buffer_base(e, op));
 }
 
+/* Is this op a renaming of registers, or one that leaves shared memory as it is? */
+static bool is_harmless(const Op *op) {
+    return op->code == OP_shared_load ||
+           (op_is_pure(op) && !op->region_count && !op_attribute(op, ATTR_scratch));
+}
+
+/* The one dot, further down in the same region, that reads the value as it is in shared memory: it
+ * fetches what it needs when it needs it, and few registers hold operands at a time. */
+static bool waits_for_dot(const Op *load) {
+    const Value *v = &load->results[0];
+    const Op *user = NULL;
+    while (v->uses && !v->uses->next) {
+        user = v->uses->user;
+        if (user->parent != load->parent || user->code == OP_dot) break;
+        if (!emit_is_renaming(user)) return false;
+        v = &user->results[0];
+    }
+    if (!user || user->parent != load->parent || user->code != OP_dot) return false;
+    if (v == op_operand(user, 2)) return false;
+    for (const Op *op = load->next; op != user; op = op->next)
+        if (!is_harmless(op)) return false;
+    return true;
+}
+
 void emit_shared_load(Emitter *e, const Op *op) {
-    Scalar base = buffer_base(e, op);
-    emit_from_shared(e, op->results[0].type, emit_result(e, op, 0), op_operand(op, 0)->type->layout,
-                     base);
+    Scalar base = buffer_base(e, op), *values = emit_result(e, op, 0);
+    const Type *block = op->results[0].type;
+    const Layout *shared = op_operand(op, 0)->type->layout;
+    if (!waits_for_dot(op)) {
+        emit_from_shared(e, block, values, shared, base);
+        return;
+    }
+    memset(values, 0, register_count(block) * sizeof *values);
+    e->waiting[op->results[0].number] = emit_shared_open(e, block, values, shared, base);
 }
 
 /* ---- cp.async ----------------------------------------------------------------------------------
