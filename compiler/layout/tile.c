@@ -135,7 +135,7 @@ Layout tile_mma_b(const MmaTile *t, uint32_t element_bits) {
     for (int b = 0; b < 3; b++) give(&f, PLACE_LANE, n);
     if (element_bits < 64) give(&f, PLACE_REGISTER, k);
     give_warps(&f, t, false, true);
-    uint32_t order[3] = {k, n, 0};
+    uint32_t order[3] = {n, k, 0};
     return finish(&f, order);
 }
 

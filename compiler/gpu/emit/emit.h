@@ -74,6 +74,9 @@ const char *llvm_fatal_message(void);
 /* Verifies, optimises, writes PTX. False: *message says why (in the arena). */
 bool llvm_write(Emitter *e, Text *ptx, const char **message);
 
+/* After LLVM's passes: what is cheap to make again is made where it is used (sink.c). */
+void emit_sink(Emitter *e);
+
 /* ---- emit.c: values, types, indices
  * ---------------------------------------------------------------- */
 

@@ -98,6 +98,7 @@ bool llvm_write(Emitter *e, Text *ptx, const char **message) {
     if (!good) *message = arena_strdup(e->arena, text);
     LLVMDisposeMessage(text);
     if (!good || !run_passes(e, message)) return false;
+    emit_sink(e);
     if (LLVMTargetMachineEmitToMemoryBuffer(e->machine, e->code, LLVMAssemblyFile, &text,
                                             &buffer)) {
         *message = arena_strdup(e->arena, text);
