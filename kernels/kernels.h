@@ -29,6 +29,7 @@
 #include "kernels/attention.h"
 #include "kernels/layers.h"
 #include "kernels/matrix.h"
+#include "kernels/sdpa.h"
 #include "kernels/tensor.h"
 
 #endif

@@ -270,7 +270,8 @@ static void open_access(Walk *w, Access access) {
     for (uint32_t i = 0; i < w->open.length; i++) {
         const Access *a = &w->open.data[i];
         if (a->writes == access.writes && a->global == access.global && a->low == access.low &&
-            a->high == access.high && a->root == access.root && a->pointers == access.pointers)
+            a->high == access.high && a->ring == access.ring && a->root == access.root &&
+            a->pointers == access.pointers)
             return;
     }
     vec_push(w->placer->arena, &w->open, access);
@@ -326,7 +327,14 @@ static void walk_control(Walk *w, Op *op) {
     }
 }
 
+/* A ring that an outer loop makes anew: its loop orders only what is in it now. */
+static void forget_ring(Walk *w, const Op *ring) {
+    for (uint32_t i = 0; i < w->open.length; i++)
+        if (w->open.data[i].ring == ring) w->open.data[i].ring = NULL;
+}
+
 static void walk_op(Walk *w, Op *op) {
+    if (op->code == OP_shared_alloc) forget_ring(w, op);
     const Op *alloc = op->operand_count && op_operand(op, 0)->type->kind == TYPE_SHARED
                           ? op_operand(op, 0)->op
                           : NULL;

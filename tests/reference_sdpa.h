@@ -1,0 +1,38 @@
+/* reference_sdpa.h: scaled dot product attention with everything it can have, in float64: bias,
+ * dropout, head dimensions that differ. One loop a formula, for small sizes; reference_attention is
+ * the fast one. */
+#ifndef TKC_TESTS_REFERENCE_SDPA_H
+#define TKC_TESTS_REFERENCE_SDPA_H
+
+#include "tests/reference.h"
+
+/* Arrays are dense: q, out, dout, dq [batch, heads, q_length, dim or value_dim], k, v, dk, dv
+ * [batch, kv_heads, kv_length, ...], bias and dbias [batch, heads, q_length, kv_length]. */
+typedef struct ReferenceSdpa {
+    int64_t batch, heads, kv_heads, q_length, kv_length, dim, value_dim;
+    bool causal; /* row i sees the keys j <= i + diagonal */
+    int64_t diagonal;
+    double scale, dropout;
+    uint64_t seed;
+    const double *q, *k, *v;
+    const double *bias; /* NULL: none; -inf hides a key */
+    const double *dout; /* NULL: forward only */
+    double *out, *lse, *dq, *dk, *dv, *dbias;
+    /* Sums of the magnitudes of the terms of each result, for tolerances. */
+    double *out_size, *dq_size, *dk_size, *dv_size, *dbias_size;
+    double score_size; /* the largest of the scores */
+} ReferenceSdpa;
+
+/* Fills in all results, which it allocates; reference_sdpa_free frees them. */
+void reference_sdpa(ReferenceSdpa *problem);
+void reference_sdpa_free(ReferenceSdpa *problem);
+
+/* Whether the weight is dropped: Philox 4x32-10, first word (see kernels/attention.h). */
+bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
+                     uint32_t batch_head);
+
+/* Most that a result may be off: its value, and its size from above. */
+double reference_sdpa_tolerance(const ReferenceSdpa *problem, const ReferenceMethod *method,
+                                ReferenceType out, double value, double size);
+
+#endif
