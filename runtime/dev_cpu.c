@@ -15,12 +15,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { BUFFER_ALIGNMENT = 64, HUGE_PAGE = 2 << 20 };
+enum { BUFFER_ALIGNMENT = 64, HUGE_PAGE = 2 << 20, USUAL_CACHE = 32 << 20 };
 
 typedef struct CpuDevice {
     CpuPool *pool;
     pthread_rwlock_t running; /* launches read, destroying a buffer writes */
     atomic_uint large;        /* buffers made so far, to lay them out */
+    uint64_t cache_size;      /* of the last level */
 } CpuDevice;
 
 /* ---- the device -------------------------------------------------------------------------------
@@ -45,6 +46,23 @@ static void cpu_describe(tkc_context *context, uint32_t index, tkc_device_info *
     arena_free(&arena);
 }
 
+/* Of the last level, as one processor sees it. */
+static uint64_t cache_size(void) {
+    uint64_t size = 0;
+    for (char level = '0'; level <= '4'; level++) {
+        char path[] = "/sys/devices/system/cpu/cpu0/cache/index?/size";
+        char unit = 0;
+        unsigned long number;
+        path[strlen("/sys/devices/system/cpu/cpu0/cache/index")] = level;
+        FILE *file = fopen(path, "re");
+        if (!file) break;
+        if (fscanf(file, "%lu%c", &number, &unit) == 2)
+            size = (uint64_t)number << (unit == 'G' ? 30 : unit == 'M' ? 20 : 10);
+        fclose(file);
+    }
+    return size ? size : USUAL_CACHE;
+}
+
 static tkc_status cpu_open(tkc_device *device, const char *selector,
                            const tkc_device_options *options) {
     (void)options;
@@ -53,6 +71,7 @@ static tkc_status cpu_open(tkc_device *device, const char *selector,
                         selector);
     CpuDevice *state = calloc(1, sizeof *state);
     if (!state) return rt_fail_memory();
+    state->cache_size = cache_size();
     state->pool = cpu_pool_new();
     if (!state->pool) {
         free(state);
@@ -222,6 +241,18 @@ static void program_at(const CpuRun *run, uint64_t number, uint32_t *program) {
     program[2] = (uint32_t)(number / run->grid[0] / run->grid[1]);
 }
 
+/* Does the launch write more than the caches keep? Then nobody finds its results there. */
+static bool is_stream(const CpuDevice *state, const CpuCode *code, uint64_t programs) {
+    return code->stored && programs > state->cache_size / code->stored;
+}
+
+/* Stores past the caches are in order again. */
+static void end_stream(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#endif
+}
+
 static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *scratch) {
     CpuRun *run = context;
     for (uint64_t i = first; i < last; i++) {
@@ -231,6 +262,7 @@ static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *
         const bool cancelled = run->cancel && *run->cancel;
         if (!cancelled && run->code->entry(&run->launch, scratch, program, &fault) == CPU_RUNNING)
             continue;
+        if (run->launch.stream) end_stream();
         pthread_mutex_lock(&run->lock);
         run->cancelled |= cancelled;
         if (!cancelled && (!run->failed || i < run->program)) {
@@ -241,6 +273,7 @@ static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *
         pthread_mutex_unlock(&run->lock);
         return false;
     }
+    if (run->launch.stream) end_stream();
     return true;
 }
 
@@ -372,9 +405,10 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
         .cancel = o->cancel,
     };
     memcpy(run.grid, launch->grid, sizeof run.grid);
+    const uint64_t programs = (uint64_t)run.grid[0] * run.grid[1] * run.grid[2];
+    run.launch.stream = is_stream(state, run.code, programs);
     pthread_mutex_init(&run.lock, NULL);
     pthread_rwlock_rdlock(&state->running);
-    const uint64_t programs = (uint64_t)run.grid[0] * run.grid[1] * run.grid[2];
     const bool ran =
         cpu_pool_run(state->pool, programs, o->threads, run.code->scratch_size, run_programs, &run);
     tkc_status status = TKC_OK;

@@ -477,8 +477,23 @@ static Reg argument_reg(Emitter *e, const Type *type, Reg bits) {
     return LLVMTypeOf(narrow) == reg ? narrow : LLVMBuildBitCast(e->b, narrow, reg, "");
 }
 
+/* Stores past the caches are seen late: not where programs may wait for each other. */
+static bool waits(const Region *region) {
+    for (const Op *op = region->first; op; op = op->next) {
+        if (op->code == OP_atomic_rmw || op->code == OP_atomic_cas ||
+            (op->code == OP_load && op_int(op, ATTR_is_volatile, 0)))
+            return true;
+        for (uint32_t i = 0; i < op->region_count; i++)
+            if (waits(op->regions[i])) return true;
+    }
+    return false;
+}
+
 void code_body(Emitter *e) {
     const Kernel *kernel = e->module->kernel;
+    if (!waits(kernel->body))
+        e->streams =
+            LLVMBuildICmp(e->b, LLVMIntNE, LAUNCH_FIELD(e, stream, e->i64), const_i64(e, 0), "");
     Reg arguments = LAUNCH_FIELD(e, arguments, e->pointer);
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         Reg at = byte_offset(e, arguments, const_i64(e, 8 * (int64_t)i));

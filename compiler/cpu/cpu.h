@@ -31,6 +31,7 @@ struct CpuLaunch {
     uint64_t grid[3];
     uint64_t tf32_half, tf32_mask; /* x & mask after x + half; 0 and ~0: dot in full f32 */
     CpuPrint *print;
+    uint64_t stream; /* not 0: results go past the caches, which the launch would only flush */
 };
 
 /* Runs one program. `scratch` has scratch_size bytes, aligned to 64. 0, or a CPU_FAULT_... */
@@ -46,6 +47,7 @@ typedef struct CpuOptions {
 typedef struct CpuCode {
     CpuEntry *entry;
     uint64_t scratch_size;
+    uint64_t stored;      /* bytes that a program stores at least; 0: `stream` is not looked at */
     const Module *module; /* what was compiled: ops that faults and prints are about */
     void *jit;
     Arena *arena;

@@ -56,6 +56,7 @@ typedef struct ValueInfo {
     bool visits;           /* in Emitter.visits */
     const Region *visited; /* and for which region */
     bool has_load;         /* computing it reads memory of the caller */
+    bool asked_ahead;      /* a nest prefetches it for the next program */
     uint32_t cost;         /* of computing an element anew */
     uint64_t slot;         /* offset in scratch */
     const Op *end;         /* after this op of its region nobody needs it */
@@ -89,6 +90,8 @@ typedef struct Emitter {
     uint32_t op_capacity, op_count;
     uint32_t walk; /* the latest mark */
     uint64_t scratch_size;
+    Reg streams;     /* i1: CpuLaunch.stream; NULL: programs may wait for each other's stores */
+    uint64_t stored; /* bytes, CpuCode.stored */
     FreeSlot *free_slots;
     VEC(const Value *) held;   /* stored values with a slot, to be given back */
     VEC(const Value *) loads;  /* lazy loads that were passed */
@@ -190,6 +193,9 @@ typedef struct Nest {
     uint32_t loop_count;
     VEC(const Value *) passing; /* stored values written on the way */
     VEC(const Value *) touched; /* values with memos */
+    VEC(const Value *) asked;   /* loads that it prefetches for the next program */
+    const Value *mask;          /* split_open: what is known of it at `place` */
+    bool all_on;
 } Nest;
 
 /* Lanes that suit a block. */
@@ -199,6 +205,27 @@ void nest_open(Nest *nest, Emitter *e, const Type *space, uint32_t lane_dim, uin
 void nest_close(Nest *nest);
 /* Forgets what the body knows, before code for other elements. */
 void nest_forget(Nest *nest);
+/* Mostly all lanes of a mask are on, and plain code for that is faster. A split has the body twice:
+ *
+ *     for (split_open(&split, &nest, mask); split_next(&split);) { ... the body ... }
+ *
+ * once where the mask is known to be on in all lanes of `places` (which end with the nest's own),
+ * and once where it is not; a NULL mask gives the body once. split_merge joins registers.
+ */
+typedef struct Split {
+    Nest *nest;
+    Branch branch;
+    Place place; /* the nest's, before */
+    uint32_t turn;
+    bool two;
+    LLVMBasicBlockRef ends[2];
+} Split;
+void split_open(Split *split, Nest *nest, const Value *mask, uint32_t count, const Place *places);
+bool split_next(Split *split);
+Reg split_merge(const Split *split, Reg first, Reg second);
+/* A mask of the loads that computing the values at the nest's place does; NULL: none, or the body
+ * is too long to have it twice. */
+const Value *mask_of(Emitter *e, uint32_t count, const Value *const *values);
 /* Elements of a block value (scalars: the value itself). */
 Reg eval(Nest *nest, const Value *value, const Place *place);
 static inline Reg eval_here(Nest *nest, const Value *value) {
@@ -238,6 +265,12 @@ Reg code_math(Emitter *e, OpCode code, DType dtype, Reg *operands);
 Reg code_constant(Emitter *e, const Op *op);
 Reg widen_to_f32(Emitter *e, DType from, Reg x);
 Reg narrow_from_f32(Emitter *e, DType to, bool rtz, Reg x);
+
+/* ---- ahead.c ------------------------------------------------------------------------ */
+
+/* The value, a load that lies in its slot, is being read at the place: prefetches what the next
+ * program will load there. */
+void ask_ahead(Nest *nest, const Value *value, const Place *place);
 
 /* ---- memory.c, reduce.c, dot.c, outside.c, control.c -------------------------------- */
 

@@ -261,6 +261,7 @@ static bool compile_guarded(Compilation *c, Module *module, CpuCode *code, Text 
         return say(error, "LLVM", message);
     const double emitted = now_ms();
     code->scratch_size = e->scratch_size;
+    code->stored = e->streams ? e->stored : 0;
     const bool linked = link_object(code, object, symbol_of(e), error);
     code->plan_ms = built - start;
     code->optimise_ms = optimised - built;

@@ -56,15 +56,17 @@ static Reg polynomial(Emitter *e, Reg x, uint32_t count, const double *c) {
 
 /* ---- exp, exp2 in f32 --------------------------------------------------------------- */
 
-/* 2^(r + f), r a whole number within +-200, |f| <= 1/2. */
-static Reg power_of_two(Emitter *e, Reg r, Reg shifted, Reg f) {
-    static const double c[] = {1,
-                               6.9314720286e-01,
-                               2.4022647914e-01,
-                               5.5503324710e-02,
-                               9.6184373558e-03,
-                               1.3398874469e-03,
-                               1.5353362560e-04};
+/* 2^(r + f unit), r a whole number within +-200, |f unit| <= 1/2. */
+static Reg power_of_two(Emitter *e, Reg r, Reg shifted, Reg f, double unit) {
+    double c[] = {1,
+                  6.9314720286e-01,
+                  2.4022647914e-01,
+                  5.5503324710e-02,
+                  9.6184373558e-03,
+                  1.3398874469e-03,
+                  1.5353362560e-04};
+    double power = 1;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(c); i++, power *= unit) c[i] *= power;
     Reg p = polynomial(e, f, ARRAY_LENGTH(c), c);
     if (e->avx512 && width_of(f) == 16) {
         Reg operands[5] = {p, r, p, LLVMConstAllOnes(e->i16), const_i32(e, 4)};
@@ -88,17 +90,15 @@ static Reg exp_f32(Emitter *e, bool natural, Reg x) {
     const double limit = natural ? 110 : 160;
     x = pick(e, compare(e, LLVMRealOLT, x, -limit), const_like(x, -limit), x);
     x = pick(e, compare(e, LLVMRealOGT, x, limit), const_like(x, limit), x);
-    Reg t = natural ? mul(e, x, const_like(x, 0x1.715476p+0)) : x;
-    Reg shifted = add(e, t, const_like(x, 0x1.8p23));
-    Reg r = sub(e, shifted, const_like(x, 0x1.8p23)), f;
-    if (natural) { /* x - r ln 2 in two pieces, in units of ln 2 */
-        f = fma_(e, r, const_like(x, -0x1.62e430p-1), x);
-        f = fma_(e, r, const_like(x, 0x1.05c610p-29), f);
-        f = mul(e, f, const_like(x, 0x1.715476p+0));
-    } else {
-        f = sub(e, x, r);
-    }
-    return power_of_two(e, r, shifted, f);
+    const double log2_e = 0x1.71547652b82fep+0;
+    Reg magic = const_like(x, 0x1.8p23);
+    Reg shifted = natural ? fma_(e, x, const_like(x, log2_e), magic) : add(e, x, magic);
+    Reg r = sub(e, shifted, magic);
+    if (!natural) return power_of_two(e, r, shifted, sub(e, x, r), 1);
+    /* x - r ln 2, in two pieces */
+    Reg f = fma_(e, r, const_like(x, -0x1.62e430p-1), x);
+    f = fma_(e, r, const_like(x, 0x1.05c610p-29), f);
+    return power_of_two(e, r, shifted, f, log2_e);
 }
 
 /* ---- in f64 ------------------------------------------------------------------------- */

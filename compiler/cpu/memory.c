@@ -23,6 +23,7 @@ typedef struct Access {
     Reg base, step; /* affine: step is a constant or a scalar */
     Reg addresses;  /* otherwise */
     Reg mask;       /* NULL: all; a scalar: for all lanes */
+    bool some_off;  /* a mask that is known to be off somewhere */
     Reg other;      /* loads: in memory form, of `width` lanes; or NULL */
     Reg value;      /* stores: in memory form, of `width` lanes */
 } Access;
@@ -47,12 +48,39 @@ static void set_align(Access *a, Reg call, uint32_t parameter) {
                              LLVMCreateEnumAttribute(a->e->context, id, a->size));
 }
 
+/* Past the caches where the launch says so and the vector lies right. */
+static void store_all_lanes(Access *a, Reg pointer) {
+    Emitter *e = a->e;
+    const uint32_t bytes = a->size * a->width;
+    if (!e->streams || 2 * bytes < e->vector_bytes) {
+        store_reg(e, a->value, pointer, a->size);
+        return;
+    }
+    Reg low = LLVMBuildAnd(e->b, a->base, const_i64(e, bytes - 1), "");
+    Reg aligned = LLVMBuildICmp(e->b, LLVMIntEQ, low, const_i64(e, 0), "");
+    Branch branch;
+    branch_open(e, &branch, LLVMBuildAnd(e->b, e->streams, aligned, ""));
+    Reg store = LLVMBuildStore(e->b, a->value, pointer);
+    LLVMSetAlignment(store, bytes);
+    LLVMMetadataRef one = LLVMValueAsMetadata(const_i32(e, 1));
+    LLVMSetMetadata(store, LLVMGetMDKindIDInContext(e->context, "nontemporal", 11),
+                    LLVMMetadataAsValue(e->context, LLVMMDNodeInContext2(e->context, &one, 1)));
+    branch_else(e, &branch);
+    store_reg(e, a->value, pointer, a->size);
+    branch_close(e, &branch);
+}
+
 /* Masked stores are slow on some machines; mostly all lanes are on. */
 static void store_by_mask(Access *a, Reg pointer, Reg mask, RegType *types) {
     Emitter *e = a->e;
     Branch branch;
+    if (a->some_off) {
+        Reg operands[3] = {a->value, pointer, mask};
+        set_align(a, call_overloaded(e, "llvm.masked.store", 2, types, 3, operands), 1);
+        return;
+    }
     branch_open(e, &branch, call_intrinsic(e, "llvm.vector.reduce.and", 1, &mask));
-    store_reg(e, a->value, pointer, a->size);
+    store_all_lanes(a, pointer);
     branch_else(e, &branch);
     Reg operands[3] = {a->value, pointer, mask};
     set_align(a, call_overloaded(e, "llvm.masked.store", 2, types, 3, operands), 1);
@@ -65,7 +93,10 @@ static Reg move_vector(Access *a, uint32_t width) {
     RegType type = lanes_type(a->type, width);
     if (!a->mask) {
         if (!a->value) return load_reg(e, type, pointer, a->size);
-        store_reg(e, a->value, pointer, a->size);
+        if (width > 1)
+            store_all_lanes(a, pointer);
+        else
+            store_reg(e, a->value, pointer, a->size);
         return NULL;
     }
     RegType vector = LLVMVectorType(a->type, width), types[2] = {vector, e->pointer};
@@ -228,6 +259,13 @@ static void take_address(Access *a, Nest *nest, const Value *pointer, const Plac
     }
 }
 
+static void take_mask(Access *a, Nest *nest, const Value *mask, const Place *place) {
+    a->mask = eval(nest, mask, place);
+    if (LLVMIsConstant(a->mask) && width_of(a->mask) == 1 && LLVMConstIntGetZExtValue(a->mask))
+        a->mask = NULL;
+    a->some_off = a->mask && mask == nest->mask;
+}
+
 static bool is_all_true(const Value *mask) {
     int64_t value;
     return value_constant_int(mask, &value) && value;
@@ -240,7 +278,7 @@ Reg eval_load(Nest *nest, const Op *op, const Place *place) {
     a.type = stored_type(e, element);
     take_address(&a, nest, op_operand(op, 0), place);
     if (op->operand_count > 1 && !is_all_true(op_operand(op, 1)))
-        a.mask = eval(nest, op_operand(op, 1), place);
+        take_mask(&a, nest, op_operand(op, 1), place);
     if (a.mask && op->operand_count > 2) {
         Reg other = to_memory(e, eval(nest, op_operand(op, 2), place), element);
         a.other = splat_reg(e, other, a.width);
@@ -342,13 +380,19 @@ static void store_nest(Emitter *e, const Op *op) {
     Nest nest;
     const uint32_t dim = type_is_block(space) ? store_dim(space) : 0;
     nest_open(&nest, e, space, dim, usual_width(e, space, dim));
-    Access a = {.e = e, .op = op, .element = element, .size = type_element_size(element)};
-    a.type = stored_type(e, element);
-    take_address(&a, &nest, pointer, &nest.place);
-    if (mask && !is_all_true(mask)) a.mask = eval_here(&nest, mask);
-    Reg x = to_memory(e, eval_here(&nest, value), element);
-    a.value = splat_reg(e, x, a.width);
-    move(&a);
+    if (mask && is_all_true(mask)) mask = NULL;
+    const Value *split_mask = mask_of(e, 1, &value);
+    Split split;
+    split_open(&split, &nest, split_mask, 1, &nest.place);
+    while (split_next(&split)) {
+        Access a = {.e = e, .op = op, .element = element, .size = type_element_size(element)};
+        a.type = stored_type(e, element);
+        take_address(&a, &nest, pointer, &nest.place);
+        if (mask) take_mask(&a, &nest, mask, &nest.place);
+        Reg x = to_memory(e, eval_here(&nest, value), element);
+        a.value = splat_reg(e, x, a.width);
+        move(&a);
+    }
     nest_close(&nest);
 }
 
@@ -444,6 +488,8 @@ void code_store(Emitter *e, const Op *op) {
     if (reads_elsewhere(e, pointer, NULL, e->walk)) force(e, pointer);
     if (mask && has_unread_loads(e, mask)) force(e, mask);
     before_write(e, op);
+    e->stored += (uint64_t)type_element_size(value->type) *
+                 (type_is_block(value->type) ? value->type->count : 1);
     e->walk += 2;
     if (reads_elsewhere(e, value, pointer, e->walk)) {
         if (store_either_way(e, op)) return;

@@ -175,6 +175,8 @@ void nest_close(Nest *nest) {
     nest_forget(nest);
     for (uint32_t i = 0; i < nest->passing.length; i++)
         info_of(nest->e, nest->passing.data[i])->ready = true;
+    for (uint32_t i = 0; i < nest->asked.length; i++)
+        info_of(nest->e, nest->asked.data[i])->asked_ahead = true;
 }
 
 /* ---- memos -------------------------------------------------------------------------- */
@@ -392,12 +394,15 @@ static bool writes_on_the_way(const Nest *nest, const Value *value, const Place 
 Reg eval(Nest *nest, const Value *value, const Place *place) {
     Emitter *e = nest->e;
     if (!type_is_block(value->type)) return scalar_of(e, value);
+    if (value == nest->mask && nest->all_on && same_place(place, &nest->place))
+        return LLVMConstInt(e->i1, 1, 0);
     ValueInfo *info = info_of(e, value);
     Memo *found = find_memo(nest, value, place, false);
     if (found) return found->reg;
     Reg reg;
     if (info->ready) {
         reg = slot_read(e, value->type, info->slot, place, nest->width);
+        ask_ahead(nest, value, place);
     } else if (is_outside(nest, place)) {
         reg = eval_outside(nest, value, place);
     } else {
@@ -556,6 +561,87 @@ bool eval_affine(Nest *nest, const Value *value, const Place *place, Reg *base, 
     return known;
 }
 
+/* ---- bodies without a mask ---------------------------------------------------------- */
+
+static const Value *find_mask(Emitter *e, const Value *value) {
+    const ValueInfo *info = info_of(e, value);
+    const Op *op = value->op;
+    if (!type_is_block(value->type) || !op || info->ready || !info->has_load) return NULL;
+    if (op->code == OP_load) {
+        const Value *mask = op->operand_count > 1 ? op_operand(op, 1) : NULL;
+        int64_t constant;
+        return mask && !value_constant_int(mask, &constant) ? mask : NULL;
+    }
+    if (!op_is(op, OPF_ELEMENT) && op->code != OP_hint) return NULL;
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        const Value *mask = find_mask(e, op_operand(op, i));
+        if (mask) return mask;
+    }
+    return NULL;
+}
+
+const Value *mask_of(Emitter *e, uint32_t count, const Value *const *values) {
+    enum { MOST_COST = 64 };
+    const Value *mask = NULL;
+    uint32_t cost = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        cost += info_of(e, values[i])->cost;
+        if (!mask) mask = find_mask(e, values[i]);
+    }
+    return cost <= MOST_COST && mask && !info_of(e, mask)->has_load ? mask : NULL;
+}
+
+static Reg lanes_on(Emitter *e, Reg mask) {
+    return width_of(mask) == 1 ? mask : call_intrinsic(e, "llvm.vector.reduce.and", 1, &mask);
+}
+
+void split_open(Split *split, Nest *nest, const Value *mask, uint32_t count, const Place *places) {
+    Emitter *e = nest->e;
+    *split = (Split){.nest = nest, .two = mask != NULL, .place = nest->place};
+    if (!mask) return;
+    Reg on = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        nest->place = places[i];
+        Reg more = eval_here(nest, mask);
+        if (on) {
+            Reg both[2] = {on, more};
+            same_width(e, 2, both);
+            on = LLVMBuildAnd(e->b, both[0], both[1], "");
+        } else {
+            on = more;
+        }
+    }
+    nest->place = split->place;
+    branch_open(e, &split->branch, lanes_on(e, on));
+    nest_forget(nest);
+    nest->mask = mask;
+}
+
+bool split_next(Split *split) {
+    Nest *nest = split->nest;
+    Emitter *e = nest->e;
+    const uint32_t turn = split->turn++;
+    if (!split->two) return turn == 0;
+    nest->all_on = turn == 0;
+    if (turn == 0) return true;
+    nest_forget(nest);
+    nest->place = split->place;
+    split->ends[turn - 1] = LLVMGetInsertBlock(e->b);
+    if (turn == 1) {
+        branch_else(e, &split->branch);
+        return true;
+    }
+    branch_close(e, &split->branch);
+    nest->mask = NULL;
+    return false;
+}
+
+Reg split_merge(const Split *split, Reg first, Reg second) {
+    if (!split->two) return first;
+    Branch branch = split->branch;
+    return branch_merge(split->nest->e, &branch, split->ends[0], first, split->ends[1], second);
+}
+
 /* ---- values that are not in their slots yet ----------------------------------------- */
 
 static void prepare_walk(Emitter *e, const Value *value, const Type *space, bool here,
@@ -606,13 +692,17 @@ void materialise(Emitter *e, uint32_t count, const Value *const *values, const u
     while (dim > 0 && space->shape[dim] == 1) dim--;
     Nest nest;
     nest_open(&nest, e, space, dim, usual_width(e, space, dim));
-    for (uint32_t i = 0; i < count; i++) regs[i] = eval_here(&nest, values[i]);
-    for (uint32_t i = 0; i < count; i++) {
-        const ValueInfo *info = info_of(e, values[i]);
-        if (info->has_slot && info->slot == slots[i] && nest.passing.length)
-            for (uint32_t k = 0; k < nest.passing.length; k++)
-                if (nest.passing.data[k] == values[i]) regs[i] = NULL;
-        if (regs[i]) slot_write(e, values[i]->type, slots[i], &nest.place, regs[i], nest.width);
+    Split split;
+    split_open(&split, &nest, mask_of(e, count, values), 1, &nest.place);
+    while (split_next(&split)) {
+        for (uint32_t i = 0; i < count; i++) regs[i] = eval_here(&nest, values[i]);
+        for (uint32_t i = 0; i < count; i++) {
+            const ValueInfo *info = info_of(e, values[i]);
+            if (info->has_slot && info->slot == slots[i] && nest.passing.length)
+                for (uint32_t k = 0; k < nest.passing.length; k++)
+                    if (nest.passing.data[k] == values[i]) regs[i] = NULL;
+            if (regs[i]) slot_write(e, values[i]->type, slots[i], &nest.place, regs[i], nest.width);
+        }
     }
     nest_close(&nest);
 }

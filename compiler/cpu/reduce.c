@@ -158,12 +158,23 @@ static void reduce_lanes(Emitter *e, const Op *op, uint32_t axis, OpCode code) {
     Reg initial[MOST_SUMS];
     for (uint32_t i = 0; i < sums; i++) initial[i] = identity(e, code, element, width);
     loop_open(e, loop, const_i64(e, extent), (uint64_t)width * sums, sums, initial);
+    Place places[MOST_SUMS];
     for (uint32_t i = 0; i < sums; i++) {
         Reg at = LLVMBuildAdd(e->b, loop->index, const_i64(e, (int64_t)i * width), "");
         nest.place.at[axis] = (Coord){width > 1 ? COORD_STEP : COORD_ONE, !loop->once, at};
-        Reg term = splat_reg(e, eval_here(&nest, x), width);
-        loop->next[i] = code_binary(e, code, element->dtype, loop->phi[i], term);
+        places[i] = nest.place;
     }
+    Split split;
+    Reg terms[2][MOST_SUMS];
+    split_open(&split, &nest, mask_of(e, 1, &x), sums, places);
+    for (uint32_t turn = 0; split_next(&split); turn++)
+        for (uint32_t i = 0; i < sums; i++) {
+            nest.place = places[i];
+            terms[turn][i] = splat_reg(e, eval_here(&nest, x), width);
+        }
+    for (uint32_t i = 0; i < sums; i++) terms[0][i] = split_merge(&split, terms[0][i], terms[1][i]);
+    for (uint32_t i = 0; i < sums; i++)
+        loop->next[i] = code_binary(e, code, element->dtype, loop->phi[i], terms[0][i]);
     loop_close(e, loop);
     nest.loop_count--;
     Reg sum = loop->phi[0];

@@ -1,0 +1,96 @@
+/* ahead.c: what the next program will load is asked for while this one computes.
+ *
+ * A program that loads a row, computes from its copy in scratch, and stores the result leaves
+ * memory idle in the middle. There, beside the first nest that reads the copy, each vector's
+ * address is moved on by one program and prefetched. How far that is comes from the pointer itself:
+ * its derivative by program_id(0), which is a scalar for everything but swizzled orders.
+ *
+ * A prefetch is only a hint: a wrong guess costs an instruction and is never an error.
+ */
+#include "compiler/cpu/emit.h"
+
+enum { LEAST_BYTES = 1024 }; /* of a block: less is there before one could ask */
+
+/* d value / d program_id(0), an i64; NULL: 0. False: not known, or not the same for all lanes. */
+static bool derivative(Emitter *e, const Value *value, Reg *change);
+
+static bool derivative_of_product(Emitter *e, const Op *op, Reg *change) {
+    Reg d[2];
+    for (uint32_t i = 0; i < 2; i++)
+        if (!derivative(e, op_operand(op, i), &d[i])) return false;
+    *change = NULL;
+    if (!d[0] && !d[1]) return true;
+    const Value *other = op_operand(op, d[0] ? 1 : 0);
+    if (d[0] && d[1]) return false;
+    while (other->op && other->op->code == OP_splat) other = op_operand(other->op, 0);
+    if (type_is_block(other->type)) return false;
+    Reg factor = LLVMBuildSExtOrBitCast(e->b, scalar_of(e, other), e->i64, "");
+    *change = LLVMBuildMul(e->b, d[0] ? d[0] : d[1], factor, "");
+    return true;
+}
+
+static bool derivative_of_sum(Emitter *e, const Op *op, Reg *change) {
+    Reg d[2];
+    for (uint32_t i = 0; i < 2; i++)
+        if (!derivative(e, op_operand(op, i), &d[i])) return false;
+    if (op->code == OP_offset && d[1]) {
+        const Type *element = type_element(op_operand(op, 0)->type)->element;
+        d[1] = LLVMBuildMul(e->b, d[1], const_i64(e, type_element_size(element)), "");
+    }
+    if (op->code == OP_sub && d[1]) d[1] = LLVMBuildNeg(e->b, d[1], "");
+    *change = d[0] && d[1] ? LLVMBuildAdd(e->b, d[0], d[1], "") : d[0] ? d[0] : d[1];
+    return true;
+}
+
+static bool derivative(Emitter *e, const Value *value, Reg *change) {
+    const Op *op = value->op;
+    *change = NULL;
+    if (!op) return !type_is_block(value->type);
+    if (type_is_block(value->type) && info_of(e, value)->stored) return false;
+    if (!type_is_pointer(value->type) && !dtype_is_int(type_dtype(value->type))) return false;
+    switch (op->code) {
+    case OP_program_id:
+        if (op_int(op, ATTR_axis, 0) == 0) *change = const_i64(e, 1);
+        return true;
+    case OP_constant:
+    case OP_arange: return true;
+    case OP_splat:
+    case OP_broadcast:
+    case OP_expand_dims:
+    case OP_permute:
+    case OP_reshape:
+    case OP_hint:
+    case OP_bitcast:
+    case OP_cast: return derivative(e, op_operand(op, 0), change);
+    case OP_add:
+    case OP_sub:
+    case OP_offset: return derivative_of_sum(e, op, change);
+    case OP_mul: return derivative_of_product(e, op, change);
+    default: break;
+    }
+    if (type_is_block(value->type) || op->region_count) return false;
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (!derivative(e, op_operand(op, i), change) || *change) return false;
+    return true;
+}
+
+void ask_ahead(Nest *nest, const Value *value, const Place *place) {
+    Emitter *e = nest->e;
+    const Op *op = value->op;
+    ValueInfo *info = info_of(e, value);
+    if (!op || op->code != OP_load || info->asked_ahead || op->parent != e->region ||
+        op->parent != e->module->kernel->body || nest->width == 1)
+        return;
+    const uint32_t size = type_element_size(type_element(value->type));
+    const Value *pointer = op_operand(op, 0);
+    Reg change, base, step;
+    if ((uint64_t)value->type->count * size < LEAST_BYTES || info_of(e, pointer)->has_load ||
+        !derivative(e, pointer, &change) || !change ||
+        !eval_affine(nest, pointer, place, &base, &step) || !LLVMIsConstant(step) ||
+        LLVMConstIntGetZExtValue(step) != size)
+        return;
+    Reg operands[4] = {as_pointer(e, LLVMBuildAdd(e->b, base, change, "")), const_i32(e, 0),
+                       const_i32(e, 2), const_i32(e, 1)};
+    call_intrinsic(e, "llvm.prefetch", 4, operands);
+    vec_push(e->arena, &nest->asked, value);
+}
