@@ -74,6 +74,15 @@ tkk_tensor rows_reduced(const tkk_tensor *tensor, const tkk_tensor *like, uint32
     return full;
 }
 
+tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim) {
+    for (uint32_t i = dim; i + 1 < tensor.rank; i++) {
+        tensor.shape[i] = tensor.shape[i + 1];
+        tensor.stride[i] = tensor.stride[i + 1];
+    }
+    tensor.rank--;
+    return tensor;
+}
+
 /* Whether dimension i goes on where dimension j ends, in all tensors. */
 static bool joined(const Rows *rows, uint32_t i, uint32_t j, int64_t extent) {
     for (uint32_t t = 0; t < rows->tensor_count; t++)
@@ -131,17 +140,32 @@ RowBlock rows_block(const Rows *rows, const tkk_library *library, int64_t longes
     return block;
 }
 
+void call_optional(Call *call, const char *name, const tkk_tensor *tensor) {
+    if (tensor)
+        call_tensor(call, name, tensor);
+    else
+        call_constant(call, name, "None");
+}
+
+static void stride(Call *call, const char *name, const tkk_tensor *tensor, uint32_t dim,
+                   int64_t extent, int64_t otherwise) {
+    if (tensor)
+        call_stride(call, name, "i64", extent > 1 ? tensor->stride[dim] : otherwise);
+    else
+        call_constant(call, name, "0");
+}
+
 void rows_strides_(const Rows *rows, Call *call, const char *const names[4],
                    const tkk_tensor *tensor) {
-    call_stride(call, names[0], "i64", rows->length > 1 ? tensor->stride[rows->axis] : 1);
+    stride(call, names[0], tensor, rows->axis, rows->length, 1);
     rows_reduced_strides_(rows, call, names + 1, tensor);
 }
 
 void rows_reduced_strides_(const Rows *rows, Call *call, const char *const names[3],
                            const tkk_tensor *tensor) {
-    call_stride(call, names[0], "i64", rows->lanes > 1 ? tensor->stride[rows->lane_dim] : 0);
-    call_stride(call, names[1], "i64", rows->middle > 1 ? tensor->stride[rows->middle_dim] : 0);
-    call_stride(call, names[2], "i64", rows->outer > 1 ? tensor->stride[rows->outer_dim] : 0);
+    stride(call, names[0], tensor, rows->lane_dim, rows->lanes, 0);
+    stride(call, names[1], tensor, rows->middle_dim, rows->middle, 0);
+    stride(call, names[2], tensor, rows->outer_dim, rows->outer, 0);
 }
 
 void rows_sizes(const Rows *rows, Call *call, const RowBlock *block) {

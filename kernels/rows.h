@@ -51,6 +51,8 @@ void rows_begin(Rows *rows, uint32_t axis, const tkk_tensor *tensor);
 void rows_add(Rows *rows, const tkk_tensor *tensor);
 /* A tensor that check_rows_reduced took, with the axis put back, of stride 0. */
 tkk_tensor rows_reduced(const tkk_tensor *tensor, const tkk_tensor *like, uint32_t dim);
+/* The tensor without dimension `dim`. */
+tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim);
 void rows_end(Rows *rows);
 /* Whether there is nothing to do. */
 bool rows_empty(const Rows *rows);
@@ -59,8 +61,10 @@ bool rows_empty(const Rows *rows);
  * Small problems are one program on cores, since to wake another one takes longer. Rows whose
  * block would have more than `longest` elements are done in pieces. */
 RowBlock rows_block(const Rows *rows, const tkk_library *library, int64_t longest);
+/* The tensor, or None when it is NULL. */
+void call_optional(Call *call, const char *name, const tkk_tensor *tensor);
 /* Adds the parameters NAME_n, NAME_l, NAME_m, NAME_o: strides along the axis and the lanes, and of
- * the middle and outer dimension. `name` is a literal. */
+ * the middle and outer dimension. `name` is a literal. No tensor, no parameters. */
 #define rows_strides(rows, call, name, tensor)                                                     \
     rows_strides_((rows), (call),                                                                  \
                   (const char *const[4]){name "_n", name "_l", name "_m", name "_o"}, (tensor))
