@@ -23,44 +23,91 @@ static tkc_status check_state(const char *name, const tkk_tensor *tensor, const 
     return check_dense(name, tensor);
 }
 
-/* Options of the struct that the kernels do not have yet. */
-static tkc_status check_missing(const tkk_attention *p) {
-    const struct {
-        const char *name;
-        bool used;
-    } options[] = {
-        {"weighting", p->weighting != TKK_SOFTMAX},
-        {"windowed", p->windowed},
-        {"soft_cap", p->soft_cap != 0},
-        {"bias", p->bias.rank != 0},
-        {"dbias", p->dbias.rank != 0},
-        {"slopes", p->slopes.rank != 0},
-        {"dropout", p->dropout != 0},
-        {"q_starts", p->q_starts.rank != 0},
-        {"kv_starts", p->kv_starts.rank != 0},
-    };
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (options[i].used)
-            return tkc_fail(TKC_UNSUPPORTED, "tkk_attention: %s is not supported yet.",
-                            options[i].name);
+static bool is_there(const tkk_tensor *tensor) {
+    return tensor->rank != 0;
+}
+
+static bool has_sequences(const tkk_attention *p) {
+    return is_there(&p->q_starts);
+}
+
+static tkc_status check_bias(const tkk_attention *p) {
+    const tkk_tensor scores = {
+        .rank = 4, .shape = {p->q.shape[B], p->q.shape[H], p->q.shape[L], p->k.shape[L]}};
+    if (!is_there(&p->bias)) return TKC_OK;
+    if (has_sequences(p))
+        return tkc_fail(TKC_UNSUPPORTED, "bias cannot be combined with q_starts and kv_starts.");
+    if (p->bias.dtype == TKC_I1) {
+        CHECK(check_shape("bias", &p->bias, 4, scores.shape));
+        return check_reach("bias", &p->bias, L);
+    }
+    return check_tensor("bias", &p->bias, &scores);
+}
+
+static tkc_status check_dbias(const tkk_attention *p) {
+    if (!is_there(&p->dbias)) return TKC_OK;
+    if (!is_there(&p->bias) || p->bias.dtype == TKC_I1)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "dbias is given, and there is no bias that has a gradient.");
+    CHECK(check_shape("dbias", &p->dbias, 4, p->bias.shape));
+    CHECK(check_dtype("dbias", &p->dbias, TKC_F32));
+    return check_dense("dbias", &p->dbias);
+}
+
+static tkc_status check_starts(const char *name, const tkk_tensor *starts, int64_t longest) {
+    CHECK(check_rank(name, starts, 1));
+    CHECK(check_dtype(name, starts, TKC_I32));
+    CHECK(check_dense(name, starts));
+    if (starts->shape[0] < 1 || starts->shape[0] > INT32_MAX)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "%s has %lld elements; one more than there are sequences are needed.", name,
+                        (long long)starts->shape[0]);
+    if (longest < 0)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "The longest sequence of %s has %lld elements.", name,
+                        (long long)longest);
+    return TKC_OK;
+}
+
+static tkc_status check_sequences(const tkk_attention *p) {
+    if (!is_there(&p->q_starts) && !is_there(&p->kv_starts)) return TKC_OK;
+    if (!is_there(&p->q_starts) || !is_there(&p->kv_starts))
+        return tkc_fail(TKC_INVALID_ARGUMENT, "q_starts and kv_starts belong together.");
+    CHECK(check_starts("q_starts", &p->q_starts, p->longest_q));
+    CHECK(check_starts("kv_starts", &p->kv_starts, p->longest_kv));
+    CHECK(check_shape("kv_starts", &p->kv_starts, 1, p->q_starts.shape));
+    if (p->q.shape[B] != 1)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "q has a batch of %lld; with q_starts it must be 1.",
+                        (long long)p->q.shape[B]);
+    return TKC_OK;
+}
+
+static tkc_status check_numbers(const tkk_attention *p) {
+    if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKK_IEEE ||
+        (uint32_t)p->weighting > TKK_RELU_WEIGHTS)
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "tkk_attention: unknown mask, precision or weighting.");
+    if (!(p->scale > 0) || !isfinite(p->scale))
+        return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be positive and finite.",
+                        (double)p->scale);
+    if (!(p->soft_cap >= 0) || !isfinite(p->soft_cap))
+        return tkc_fail(TKC_INVALID_ARGUMENT,
+                        "soft_cap is %g; it must be positive and finite, or 0 for none.",
+                        (double)p->soft_cap);
+    if (!(p->dropout >= 0 && p->dropout < 1))
+        return tkc_fail(TKC_INVALID_ARGUMENT, "dropout is %g; it must be in [0, 1).",
+                        (double)p->dropout);
     return TKC_OK;
 }
 
 static tkc_status check_forward(const tkk_attention *p) {
     CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention"));
-    CHECK(check_missing(p));
-    if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_attention: unknown mask or precision.");
-    if (!(p->scale > 0) || !isfinite(p->scale))
-        return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be positive and finite.",
-                        (double)p->scale);
+    CHECK(check_numbers(p));
     CHECK(check_rank("q", &p->q, 4));
     CHECK(check_rank("k", &p->k, 4));
     CHECK(check_tensor("q", &p->q, &p->q));
     int64_t dim = p->q.shape[D], heads = p->q.shape[H], kv_heads = p->k.shape[H];
-    if (dim != 16 && dim != 32 && dim != 64 && dim != 128 && dim != 256)
-        return tkc_fail(TKC_UNSUPPORTED,
-                        "The head dimension is %lld; 16, 32, 64, 128 and 256 are supported.",
+    if (dim < 1 || dim > 256)
+        return tkc_fail(TKC_UNSUPPORTED, "The head dimension is %lld; 1 to 256 are supported.",
                         (long long)dim);
     if (kv_heads < 1 ? heads != 0 : heads % kv_heads != 0)
         return tkc_fail(TKC_INVALID_ARGUMENT,
@@ -73,17 +120,25 @@ static tkc_status check_forward(const tkk_attention *p) {
     CHECK(check_dtype("k", &p->k, p->q.dtype));
     CHECK(check_dtype("v", &p->v, p->q.dtype));
     CHECK(check_tensor("out", &p->out, &p->q));
-    return check_state("lse", &p->lse, &p->q);
+    CHECK(check_bias(p));
+    CHECK(check_sequences(p));
+    if (is_there(&p->slopes)) {
+        CHECK(check_shape("slopes", &p->slopes, 1, &heads));
+        CHECK(check_dtype("slopes", &p->slopes, TKC_F32));
+        CHECK(check_dense("slopes", &p->slopes));
+    }
+    return p->weighting == TKK_SOFTMAX ? check_state("lse", &p->lse, &p->q) : TKC_OK;
 }
 
 static tkc_status check_backward(const tkk_attention *p) {
     CHECK(check_forward(p));
     CHECK(check_tensor("dout", &p->dout, &p->q));
     CHECK(check_dtype("dout", &p->dout, p->q.dtype));
-    CHECK(check_state("delta", &p->delta, &p->q));
+    if (p->weighting == TKK_SOFTMAX) CHECK(check_state("delta", &p->delta, &p->q));
     CHECK(check_tensor("dq", &p->dq, &p->q));
     CHECK(check_tensor("dk", &p->dk, &p->k));
-    return check_tensor("dv", &p->dv, &p->k);
+    CHECK(check_tensor("dv", &p->dv, &p->k));
+    return check_dbias(p);
 }
 
 /* ---- blocks ----------------------------------------------------------------------------- */
@@ -112,12 +167,27 @@ static int32_t fit(int32_t block, int64_t length) {
     return enough < block ? (int32_t)enough : block;
 }
 
+/* Lengths of one sequence, at most, and how many there are. */
+static int64_t longest_q(const tkk_attention *p) {
+    int64_t all = p->q.shape[L];
+    return has_sequences(p) && p->longest_q < all ? p->longest_q : all;
+}
+
+static int64_t longest_kv(const tkk_attention *p) {
+    int64_t all = p->k.shape[L];
+    return has_sequences(p) && p->longest_kv < all ? p->longest_kv : all;
+}
+
+static int64_t sequences(const tkk_attention *p) {
+    return has_sequences(p) ? p->q_starts.shape[0] - 1 : p->q.shape[B];
+}
+
 static Blocks pick(const tkk_attention *p, int kernel) {
     int64_t dim = p->q.shape[D];
     const Blocks *by_dim = (p->q.dtype == TKC_F32 ? blocks32 : blocks16)[kernel];
-    Blocks blocks = by_dim[dim <= 64 ? 0 : dim == 128 ? 1 : 2];
-    blocks.m = fit(blocks.m, p->q.shape[L]);
-    blocks.n = fit(blocks.n, p->k.shape[L]);
+    Blocks blocks = by_dim[dim <= 64 ? 0 : dim <= 128 ? 1 : 2];
+    blocks.m = fit(blocks.m, longest_q(p));
+    blocks.n = fit(blocks.n, longest_kv(p));
     return blocks;
 }
 
@@ -129,11 +199,31 @@ static void begin(Call *call, tkk_library *library, const tkk_attention *p, cons
     call->compile_only = p->compile_only;
     call->num_warps = (uint32_t)blocks.warps;
     call->num_stages = (uint32_t)blocks.stages;
+    call_constant(call, "WEIGHTING", p->weighting == TKK_SOFTMAX ? "'softmax'" : "'relu'");
     call_constant(call, "CAUSAL", p->mask == TKK_NO_MASK ? "False" : "True");
     call_constant(call, "PRECISION", p->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
     call_constant_int(call, "HEAD_DIM", p->q.shape[D]);
     call_constant_int(call, "BLOCK_M", blocks.m);
     call_constant_int(call, "BLOCK_N", blocks.n);
+}
+
+static const char *const q_strides[] = {"stride_qb", "stride_qh", "stride_qm", "stride_qd"};
+static const char *const k_strides[] = {"stride_kb", "stride_kh", "stride_kn", "stride_kd"};
+static const char *const v_strides[] = {"stride_vb", "stride_vh", "stride_vn", "stride_vd"};
+static const char *const o_strides[] = {"stride_ob", "stride_oh", "stride_om", "stride_od"};
+static const char *const p_strides[] = {"stride_pb", "stride_ph", "stride_pm", "stride_pd"};
+static const char *const x_strides[] = {"stride_xb", "stride_xh", "stride_xm", "stride_xn"};
+static const char *const dq_strides[] = {"stride_dqb", "stride_dqh", "stride_dqm", "stride_dqd"};
+static const char *const dk_strides[] = {"stride_dkb", "stride_dkh", "stride_dkn", "stride_dkd"};
+static const char *const dv_strides[] = {"stride_dvb", "stride_dvh", "stride_dvn", "stride_dvd"};
+
+/* lse and delta: ReLU weights have none. */
+static void add_state(Call *call, const char *name, const tkk_tensor *state,
+                      const tkk_attention *p) {
+    if (p->weighting == TKK_SOFTMAX)
+        call_tensor(call, name, state);
+    else
+        call_constant(call, name, "None");
 }
 
 static void add_sizes(Call *call, const tkk_attention *p) {
@@ -142,17 +232,57 @@ static void add_sizes(Call *call, const tkk_attention *p) {
     call_int(call, kv_heads ? heads / kv_heads : 1);
     call_int(call, p->q.shape[L]);
     call_int(call, p->k.shape[L]);
-    call_int(call, p->mask == TKK_CAUSAL ? p->k.shape[L] - p->q.shape[L] : 0);
+    if (p->mask == TKK_CAUSAL_TOP_LEFT)
+        call_int(call, 0);
+    else if (has_sequences(p)) /* each has its own */
+        call_constant(call, "diagonal", "None");
+    else
+        call_int(call, p->k.shape[L] - p->q.shape[L]);
 }
 
-static const char *const q_strides[] = {"stride_qb", "stride_qh", "stride_qm", "stride_qd"};
-static const char *const k_strides[] = {"stride_kb", "stride_kh", "stride_kn", "stride_kd"};
-static const char *const v_strides[] = {"stride_vb", "stride_vh", "stride_vn", "stride_vd"};
-static const char *const o_strides[] = {"stride_ob", "stride_oh", "stride_om", "stride_od"};
-static const char *const p_strides[] = {"stride_pb", "stride_ph", "stride_pm", "stride_pd"};
-static const char *const dq_strides[] = {"stride_dqb", "stride_dqh", "stride_dqm", "stride_dqd"};
-static const char *const dk_strides[] = {"stride_dkb", "stride_dkh", "stride_dkn", "stride_dkd"};
-static const char *const dv_strides[] = {"stride_dvb", "stride_dvh", "stride_dvn", "stride_dvd"};
+static void add_reach(Call *call, const char *name, int64_t keys) {
+    const int64_t longest = (int64_t)1 << 30; /* of all tensors: see check_reach */
+    call_type(call, name, "i32");
+    call_int(call, keys < longest ? keys : longest);
+}
+
+/* Parameters that are None without the option; in their order. */
+static void add_options(Call *call, const tkk_attention *p) {
+    if (p->windowed && p->window_left >= 0) add_reach(call, "left", p->window_left);
+    if (p->windowed && p->window_right >= 0 && p->mask == TKK_NO_MASK)
+        add_reach(call, "right", p->window_right);
+    if (p->soft_cap > 0) {
+        call_type(call, "cap", "fp32");
+        call_float(call, p->soft_cap);
+    }
+    if (is_there(&p->slopes)) call_tensor(call, "slopes", &p->slopes);
+    if (p->dropout > 0) {
+        call_type(call, "dropped", "u32");
+        call_int(call, llround((double)p->dropout * 0x1p32));
+        call_type(call, "kept_scale", "fp32");
+        call_float(call, 1 / (1 - (double)p->dropout));
+        call_type(call, "seed", "i64");
+        call_int(call, (int64_t)p->dropout_seed);
+    }
+    if (has_sequences(p)) {
+        call_tensor(call, "q_starts", &p->q_starts);
+        call_tensor(call, "kv_starts", &p->kv_starts);
+    }
+    if (is_there(&p->bias)) {
+        bool rows = p->bias.stride[L] != 0 && p->bias.shape[L] > 1;
+        call_tensor(call, "bias", &p->bias);
+        call_constant(call, "BIAS_ROWS", rows ? "True" : "False");
+        call_strides4(call, x_strides, &p->bias);
+    }
+}
+
+static tkc_grid q_grid(const tkk_attention *p, Blocks blocks) {
+    return tkc_grid2(tkc_cdiv(longest_q(p), blocks.m), sequences(p) * p->q.shape[H]);
+}
+
+static tkc_grid kv_grid(const tkk_attention *p, Blocks blocks) {
+    return tkc_grid2(tkc_cdiv(longest_kv(p), blocks.n), sequences(p) * p->k.shape[H]);
+}
 
 tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
     CHECK(check_forward(p));
@@ -163,15 +293,15 @@ tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const
     call_tensor(&call, "k", &p->k);
     call_tensor(&call, "v", &p->v);
     call_tensor(&call, "out", &p->out);
-    call_tensor(&call, "lse", &p->lse);
+    add_state(&call, "lse", &p->lse, p);
     call_float(&call, p->scale);
     call_strides4(&call, q_strides, &p->q);
     call_strides4(&call, k_strides, &p->k);
     call_strides4(&call, v_strides, &p->v);
     call_strides4(&call, o_strides, &p->out);
     add_sizes(&call, p);
-    return call_launch(&call, stream,
-                       tkc_grid2(tkc_cdiv(p->q.shape[L], blocks.m), p->q.shape[B] * p->q.shape[H]));
+    add_options(&call, p);
+    return call_launch(&call, stream, q_grid(p, blocks));
 }
 
 static tkc_status launch_delta(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
@@ -198,8 +328,8 @@ static void add_inputs(Call *call, const tkk_attention *p) {
     call_tensor(call, "k", &p->k);
     call_tensor(call, "v", &p->v);
     call_tensor(call, "dout", &p->dout);
-    call_tensor(call, "lse", &p->lse);
-    call_tensor(call, "delta", &p->delta);
+    add_state(call, "lse", &p->lse, p);
+    add_state(call, "delta", &p->delta, p);
 }
 
 static void add_input_strides(Call *call, const tkk_attention *p) {
@@ -213,7 +343,7 @@ static void add_input_strides(Call *call, const tkk_attention *p) {
 tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
                                   const tkk_attention *p) {
     CHECK(check_backward(p));
-    CHECK(launch_delta(library, stream, p));
+    if (p->weighting == TKK_SOFTMAX) CHECK(launch_delta(library, stream, p));
 
     Call call;
     Blocks blocks = pick(p, BACKWARD_KV);
@@ -225,8 +355,8 @@ tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
     call_strides4(&call, dk_strides, &p->dk);
     call_strides4(&call, dv_strides, &p->dv);
     add_sizes(&call, p);
-    CHECK(call_launch(&call, stream,
-                      tkc_grid2(tkc_cdiv(p->k.shape[L], blocks.n), p->k.shape[B] * p->k.shape[H])));
+    add_options(&call, p);
+    CHECK(call_launch(&call, stream, kv_grid(p, blocks)));
 
     blocks = pick(p, BACKWARD_Q);
     begin(&call, library, p, "attention_backward_q", blocks);
@@ -235,6 +365,7 @@ tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
     add_input_strides(&call, p);
     call_strides4(&call, dq_strides, &p->dq);
     add_sizes(&call, p);
-    return call_launch(&call, stream,
-                       tkc_grid2(tkc_cdiv(p->q.shape[L], blocks.m), p->q.shape[B] * p->q.shape[H]));
+    add_options(&call, p);
+    if (is_there(&p->dbias)) call_tensor(&call, "dbias", &p->dbias);
+    return call_launch(&call, stream, q_grid(p, blocks));
 }

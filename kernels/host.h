@@ -34,7 +34,7 @@ typedef struct KernelFile {
     KERNEL_TEXT(name);                                                                             \
     static const KernelFile file = {#name ".tk", name##_tk, &name##_tk_length}
 
-enum { CALL_MAX = 48, CALL_TEXT_MAX = 3072 };
+enum { CALL_MAX = 64, CALL_TEXT_MAX = 3072 };
 
 typedef struct Call {
     tkk_library *library;

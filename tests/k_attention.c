@@ -271,8 +271,8 @@ static void check_refusals(TestDevice *device, Random *random) {
     call.scale = 0;
     expect_refusal(device, &call, "scale is 0");
     call = p.call;
-    call.q.shape[3] = 24;
-    expect_refusal(device, &call, "head dimension is 24");
+    call.q.shape[3] = 257;
+    expect_refusal(device, &call, "head dimension is 257");
     call = p.call;
     call.v.shape[2] = 7;
     expect_refusal(device, &call, "v: the extent of dimension 2 is 7");
