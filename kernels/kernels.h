@@ -27,6 +27,7 @@
 #define TKC_KERNELS_KERNELS_H
 
 #include "kernels/attention.h"
+#include "kernels/decode.h"
 #include "kernels/layers.h"
 #include "kernels/matrix.h"
 #include "kernels/sdpa.h"
