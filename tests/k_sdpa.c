@@ -362,7 +362,6 @@ static void check_rank3(TestDevice *device, Random *random) {
     TestTensor out = test_tensor(device, "out", REF_F32, 3, shape, NULL, NULL);
     tkk_sdpa call = TKK_SDPA_INIT;
     call.precision = TKK_IEEE;
-    call.backends = TKK_SDPA_MATH;
     call.query = call.key = call.value = tx.tensor;
     call.out = out.tensor;
     test_ok(tkk_sdpa_forward(device->library, NULL, &call));
