@@ -21,10 +21,6 @@ typedef struct Product {
     int64_t batch, M, N, K;
 } Product;
 
-static bool is_given(const tkk_tensor *tensor) {
-    return tensor->rank != 0;
-}
-
 /* Dimension d of the matrix (0: rows, 1: columns), behind the batch dimension. */
 static int64_t extent(const tkk_tensor *tensor, uint32_t d) {
     return tensor->shape[tensor->rank - 2 + d];
@@ -185,7 +181,7 @@ static void add_optional(Call *call, const char *name, const tkk_tensor *tensor)
     if (is_given(tensor)) call_tensor(call, name, tensor);
 }
 
-/* Without one the parameter keeps its default, the constant 0. */
+/* Without one the parameter keeps its default, None. */
 static void add_batch(Call *call, const char *name, const tkk_tensor *tensor) {
     if (is_given(tensor) && batch_stride(tensor) != 0)
         call_stride(call, name, "i64", batch_stride(tensor));

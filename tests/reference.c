@@ -269,6 +269,7 @@ double reference_activate(ReferenceActivation activation, double x) {
     case REF_LEAKY_RELU: return x > 0 ? x : 0.01 * x;
     case REF_GELU: return 0.5 * x * (1 + erf(x * M_SQRT1_2));
     case REF_SILU: return x / (1 + exp(-x));
+    case REF_GELU_TANH: return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     default: return x;
     }
 }

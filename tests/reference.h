@@ -75,7 +75,8 @@ typedef enum ReferenceActivation {
     REF_RELU,
     REF_LEAKY_RELU,
     REF_GELU,
-    REF_SILU
+    REF_SILU,
+    REF_GELU_TANH
 } ReferenceActivation;
 
 double reference_activate(ReferenceActivation activation, double x);
