@@ -219,18 +219,6 @@ bool check_extent(Lower *l, Wide extent, Span span) {
     return true;
 }
 
-bool check_elements(Lower *l, uint32_t rank, const uint32_t *shape, Span span) {
-    uint64_t elements = 1;
-    for (uint32_t i = 0; i < rank; i++) {
-        elements *= shape[i];
-        if (elements > MAX_BLOCK_ELEMENTS) {
-            fail(l, span, "this block would have more than %u elements", MAX_BLOCK_ELEMENTS);
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool shape_of(Lower *l, Val v, Span span, const char *what, uint32_t *rank,
                      uint32_t *shape) {
     const Val *items = v.kind == VAL_TUPLE ? v.items : &v;

@@ -139,7 +139,6 @@ const char *argument_name(Lower *l, const Call *c, uint32_t i);
 /* A list of ints given as one tuple or as *rest; each a constant. */
 bool constant_list(Lower *l, Call *c, Val first, uint32_t *count, int64_t *values, uint32_t limit);
 bool check_extent(Lower *l, Wide extent, Span span); /* a power of two within the limits */
-bool check_elements(Lower *l, uint32_t rank, const uint32_t *shape, Span span);
 Val full_of(Lower *l, const Type *type, Val value, Span span);
 
 #endif

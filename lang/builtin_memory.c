@@ -572,6 +572,7 @@ static Value *row_addresses(Lower *l, Call *c, const Pointer *p, Val rows, Val c
     }
     shape[0] = x->type->shape[0];
     shape[1] = p->block[1];
+    if (!check_elements(l, 2, shape, c->span)) return NULL;
     Pointer rows_of = *p; /* columns are the indices of dim 1, rows come from x */
     rows_of.block[0] = 1;
     Value *offsets[2] = {y, y};

@@ -301,6 +301,8 @@ Value *constant_of(Lower *l, Val number, const Type *type); /* number: BOOL, INT
 Value *cast_to(Lower *l, Value *v, DType dtype, Word rounding);
 Value *cast_to_type(Lower *l, Value *v, const Type *element, Span span); /* pointers too */
 bool shapes_broadcast(const Type *a, const Type *b); /* can they be made equal? */
+/* Not more elements than a block may have; reports it. */
+bool check_elements(Lower *l, uint32_t rank, const uint32_t *shape, Span span);
 /* Makes the shapes of all equal; reports a mismatch with the operands' places. */
 bool broadcast_together(Lower *l, Value **values, uint32_t count, const Span *spans, Span at,
                         const char *what);

@@ -117,6 +117,18 @@ bool shapes_broadcast(const Type *a, const Type *b) {
     return true;
 }
 
+bool check_elements(Lower *l, uint32_t rank, const uint32_t *shape, Span span) {
+    uint64_t elements = 1;
+    for (uint32_t i = 0; i < rank; i++) {
+        elements *= shape[i];
+        if (elements > MAX_BLOCK_ELEMENTS) {
+            fail(l, span, "this block would have more than %u elements", MAX_BLOCK_ELEMENTS);
+            return false;
+        }
+    }
+    return true;
+}
+
 static Value *expand_to(Lower *l, Value *v, uint32_t rank, const uint32_t *shape) {
     const Type *element = type_element(v->type);
     const Type *type = type_block(l->types, element, rank, shape);
@@ -184,8 +196,9 @@ bool broadcast_together(Lower *l, Value **values, uint32_t count, const Span *sp
             return false;
         }
     }
-    if (rank)
-        for (uint32_t i = 0; i < count; i++) values[i] = expand_to(l, values[i], rank, shape);
+    if (rank == 0) return true;
+    if (!check_elements(l, rank, shape, at)) return false;
+    for (uint32_t i = 0; i < count; i++) values[i] = expand_to(l, values[i], rank, shape);
     return true;
 }
 
