@@ -58,6 +58,7 @@ WANT(async_sum, 2 * l)
 WANT(reduced, l + 5)
 WANT(matrix, (2 * l) | (2 * l + 1) << 16)
 WANT(in_order, l == 0 ? 32 : l)
+WANT(own_operand, l)
 WANT(swapped, (31 - l) * 3)
 WANT(spaces, 0x15)
 WANT(funnel_wide, l ? (0x80000001u << l) | (0x40000000u >> (32 - l)) : 0x80000001u)
@@ -161,6 +162,12 @@ static const Case cases[] = {
      "atom.global.inc.u32 %r1, [%m], 1000; @!%p1 mov.u32 %o, %r1; @!%p1 mov.u32 %o, %l; "
      "bar.warp.sync 0xffffffff; @%p1 ld.global.u32 %o, [%m];",
      in_order},
+    /* A result that is an operand too: all operands are read first. */
+    {"mad.wide.u32 %q1, %l, 8, %m; st.global.v2.f32 [%q1], {0f00000000, 0f00000000};\n"
+     "cvt.rn.f32.u32 %f1, %l; mov.f32 %f2, 0f3f800000;\n"
+     "atom.global.add.v2.f32 {%f1, %f2}, [%q1], {%f1, %f1};\n"
+     "ld.global.f32 %f3, [%q1+4]; cvt.rzi.u32.f32 %o, %f3;",
+     own_operand},
     {"mul.lo.u32 %r1, %l, 3; sub.u32 %r2, 31, %l; shfl.sync.idx.b32 %o|%p1, %r1, %r2, 31, "
      "0xffffffff;",
      swapped},

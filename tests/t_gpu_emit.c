@@ -141,6 +141,29 @@ START_TEST(vectors_under_a_mask) {
 }
 END_TEST
 
+/* Neighbours are added together where the GPU can: pairs of halves everywhere, vectors since sm_90.
+ * Orders: one instruction carries its own, several share a fence. */
+START_TEST(vectors_of_atomics) {
+    static const char source[] = "import triton\n"
+                                 "import triton.language as tl\n"
+                                 "@triton.jit\n"
+                                 "def add(x: '*fp32:16', y: '*fp16:16', n: 'i32:16'):\n"
+                                 "    i = tl.arange(0, 1024)\n"
+                                 "    tl.atomic_add(x + i, 1.0, mask=i < n, sem='relaxed')\n"
+                                 "    tl.atomic_add(y + i, 1.0, mask=i < n)\n";
+    Compiled old = compile_lines(source, "sm_80"), new = compile_lines(source, "sm_90a");
+    ck_assert_uint_eq(count(&old, "red.relaxed.gpu.global.add.f32"), 8);
+    ck_assert_uint_eq(count(&old, "red.relaxed.gpu.global.add.noftz.f16x2"), 4);
+    ck_assert_uint_eq(count(&old, "fence.acq_rel.gpu"), 1);
+    ck_assert_uint_eq(count(&new, "red.relaxed.gpu.global.add.v4.f32"), 2);
+    ck_assert_uint_eq(count(&new, "red.release.gpu.global.add.noftz.v4.f16x2"), 1);
+    ck_assert_uint_eq(count(&new, "fence.acq_rel.gpu"), 0);
+    ck_assert_uint_eq(count(&old, "atom.") + count(&new, "atom."), 0);
+    arena_free(&old.arena);
+    arena_free(&new.arena);
+}
+END_TEST
+
 START_TEST(lines_of_the_source) {
     Compiled c = compile_lines(add_source, "sm_90a");
     ck_assert_uint_eq(count(&c, ".target sm_90a\n"), 1); /* not "sm_90a, debug" */
@@ -206,6 +229,7 @@ int main(void) {
     tcase_set_timeout(all, 60);
     tcase_add_loop_test(all, matmul_loop, 0, 2);
     tcase_add_test(all, vectors_under_a_mask);
+    tcase_add_test(all, vectors_of_atomics);
     tcase_add_test(all, lines_of_the_source);
     tcase_add_test(all, same_bytes);
     tcase_add_test(all, threads_at_once);

@@ -33,7 +33,8 @@ typedef struct GpuTarget {
     uint32_t shared_bytes; /* most dynamic shared memory of a block */
     uint32_t mma;
     bool cp_async, bf16_arithmetic, stmatrix;
-    bool wgmma, tma; /* for the passes of sm_90a */
+    bool vector_atomics; /* red and atom of several f32, f16x2, bf16x2 at once */
+    bool wgmma, tma;     /* for the passes of sm_90a */
 } GpuTarget;
 
 extern const GpuTarget gpu_targets[]; /* NULL name ends it */

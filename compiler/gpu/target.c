@@ -15,11 +15,14 @@ const GpuTarget gpu_targets[] = {
     {"sm_89", "sm_89", "+ptx84", "RTX 40, L4, L40", 89, 99 * 1024, MMA_ADA,
      .cp_async = true},
     {"sm_90a", "sm_90a", "+ptx84", "H100, H200", 90, 227 * 1024, MMA_ADA,
-     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .wgmma = true, .tma = true},
+     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .vector_atomics = true,
+     .wgmma = true, .tma = true},
     {"sm_100a", "sm_100a", "+ptx86", "B200, GB200", 100, 227 * 1024, MMA_ADA,
-     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .tma = true},
+     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .vector_atomics = true,
+     .tma = true},
     {"sm_120a", "sm_120a", "+ptx87", "RTX 50", 120, 99 * 1024, MMA_ADA,
-     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .tma = true},
+     .cp_async = true, .bf16_arithmetic = true, .stmatrix = true, .vector_atomics = true,
+     .tma = true},
     {0},
 };
 /* clang-format on */

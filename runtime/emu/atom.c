@@ -93,6 +93,8 @@ static uint8_t *place(Warp *w, const Inst *in, int lane, uint64_t address, uint3
     return at;
 }
 
+enum { MOST_WORDS = 8 }; /* .v8.f16 */
+
 static Step atomic(Warp *w, const Inst *in) {
     const Form *f = in->form;
     PtxType type = (PtxType)f->type[0];
@@ -109,12 +111,13 @@ static Step atomic(Warp *w, const Inst *in) {
         bool is_shared;
         uint8_t *at = place(w, in, l, address[l], bytes * count, &is_shared);
         if (!at) return STEP_FAULT;
+        uint64_t a[MOST_WORDS] = {0}, b = 0; /* all read first: a result may be an operand too */
+        for (uint32_t v = 0; v < count; v++)
+            memcpy(&a[v], lanes_of(w, in->refs[count + v]) + slot * (uint32_t)l, bytes);
+        if (op == WORD_cas)
+            memcpy(&b, lanes_of(w, in->refs[2 * count]) + slot * (uint32_t)l, bytes);
         for (uint32_t v = 0; v < count; v++) {
-            uint64_t a = 0, b = 0;
-            memcpy(&a, lanes_of(w, in->refs[count + v]) + slot * (uint32_t)l, bytes);
-            if (op == WORD_cas)
-                memcpy(&b, lanes_of(w, in->refs[2 * count]) + slot * (uint32_t)l, bytes);
-            uint64_t old = atomic_update(at + v * bytes, op, type, a, b, !is_shared);
+            uint64_t old = atomic_update(at + v * bytes, op, type, a[v], b, !is_shared);
             if (in->refs[v] >> 30 == SECTION_REGISTERS) {
                 uint8_t *out = lanes_out(w, in->refs[v]) + slot * (uint32_t)l;
                 memset(out, 0, slot);

@@ -1,4 +1,4 @@
-/* emit_memory.c: loads and stores of global memory.
+/* emit_memory.c: loads, stores and atomics of global memory.
  *
  * How many elements one instruction takes follows from two things: the run of registers that the
  * layout puts next to each other in memory, and the run of addresses that is contiguous, aligned
@@ -18,6 +18,7 @@ typedef struct Access {
     uint32_t count, vector; /* registers; elements an instruction */
     uint32_t word, words;   /* bytes of a word, words an instruction */
     Scalar owner;           /* NULL: all threads */
+    const char *order;      /* atomics: "acq_rel.gpu" */
 } Access;
 
 /* Bit positions of an element number that follow each other in memory along dim d. */
@@ -225,17 +226,21 @@ void emit_store(Emitter *e, const Op *op) {
 /* ---- atomics
  * ------------------------------------------------------------------------------------- */
 
-/* "add.f32", "max.s64", ...: what the instruction is called; NULL: there is none. */
-static const char *atomic_name(Emitter *e, const Op *op, DType dtype, uint32_t vector) {
-    Word kind = op_word(op, ATTR_kind, WORD_add);
+/* "add.f32", "add.noftz.v2.f16x2", ...: what the instruction is called that takes `words` words;
+ * NULL: there is none. */
+static const char *atomic_name(Emitter *e, const Access *a) {
+    const Word kind = op_word(a->op, ATTR_kind, WORD_add);
+    const DType dtype = a->element->kind == TYPE_POINTER ? DT_NONE : a->element->dtype;
     const uint32_t bits = dtype == DT_NONE ? 64 : dtype_bits(dtype);
-    const char *name = word_names[kind];
+    const char *name = word_names[kind], *many = vector_suffix(a->words);
     if (kind == WORD_xchg) name = "exch";
+    if (dtype == DT_bf16 && !e->target->bf16_arithmetic) return NULL;
     if (bits == 16 && kind == WORD_add && dtype_is_float(dtype))
-        return arena_printf(e->arena, "add.noftz.%s%s", dtype_name(dtype), vector == 2 ? "x2" : "");
+        return arena_printf(e->arena, "add.noftz%s.%s%s", many, dtype_name(dtype),
+                            a->word == 4 ? "x2" : "");
     if (bits < 32) return NULL;
     if (kind == WORD_add && dtype_is_float(dtype))
-        return arena_printf(e->arena, "add.%s", dtype_name(dtype));
+        return arena_printf(e->arena, "add%s.%s", many, dtype_name(dtype));
     if (kind == WORD_add) return arena_printf(e->arena, "add.u%u", bits);
     if (kind == WORD_max || kind == WORD_min) {
         if (dtype_is_float(dtype)) return NULL;
@@ -244,61 +249,98 @@ static const char *atomic_name(Emitter *e, const Op *op, DType dtype, uint32_t v
     return arena_printf(e->arena, "%s.b%u", name, bits);
 }
 
-static const char *order_and_scope(Emitter *e, const Op *op) {
-    return arena_printf(e->arena, "%s.%s", word_names[op_word(op, ATTR_sem, WORD_acq_rel)],
-                        word_names[op_word(op, ATTR_scope, WORD_gpu)]);
+/* How many elements one instruction adds: pairs of 16-bit floats share a word, and some targets
+ * take vectors of words. Else one. */
+static uint32_t atomic_vector(Emitter *e, const Access *a) {
+    const DType dtype = a->element->kind == TYPE_POINTER ? DT_NONE : a->element->dtype;
+    const bool half = dtype == DT_f16 || (dtype == DT_bf16 && e->target->bf16_arithmetic);
+    if (a->op->code != OP_atomic_rmw || op_word(a->op, ATTR_kind, WORD_add) != WORD_add) return 1;
+    if (e->target->vector_atomics && (half || dtype == DT_f32)) return a->vector;
+    return half && a->vector >= 2 ? 2 : 1;
 }
 
-/* atom.<order>.<scope>.global.<name> old, [pointer], values..; words of 16, 32 or 64 bits. */
-static Scalar atom(Emitter *e, const Op *op, const char *name, Scalar pointer, Scalar mask,
-                   uint32_t count, const Scalar *values) {
-    ScalarType type = LLVMTypeOf(values[0]);
-    const uint32_t bytes = LLVMGetIntTypeWidth(type) / 8;
-    const char *letter = word_letter(bytes);
-    Scalar in[5] = {pointer};
+/* The order and scope of an instruction. Several instructions of a thread are ordered by one fence
+ * before them, and one after them, since each order on an instruction costs as much as a fence.
+ * What is not looked at orders nothing that follows. */
+static const char *order_of(Emitter *e, const Op *op, bool single, bool looked_at) {
+    Word order = op_word(op, ATTR_sem, WORD_acq_rel), scope = op_word(op, ATTR_scope, WORD_gpu);
+    if (!looked_at && order == WORD_acquire) order = WORD_relaxed;
+    if (!looked_at && order == WORD_acq_rel) order = WORD_release;
+    if (!single) order = WORD_relaxed;
+    return arena_printf(e->arena, "%s.%s", word_names[order], word_names[scope]);
+}
+
+static void fence(Emitter *e, const Op *op) {
+    const char *text =
+        arena_printf(e->arena, "fence.acq_rel.%s;", word_names[op_word(op, ATTR_scope, WORD_gpu)]);
+    emit_asm(e, text, "~{memory}", e->nothing, 0, NULL, true);
+}
+
+/* atom.<order>.global.<name> old, [pointer], values..; or red, when old is NULL. Each of `sets`
+ * values is a->words words of 16, 32 or 64 bits. */
+static void atom(Emitter *e, const Access *a, const char *name, Scalar pointer, Scalar mask,
+                 uint32_t sets, const Scalar *values, Scalar *old) {
+    ScalarType word = LLVMTypeOf(values[0]), types[4] = {word, word, word, word};
+    const char *letter = word_letter(LLVMGetIntTypeWidth(word) / 8);
+    const uint32_t n = a->words, results = old ? n : 0;
+    Scalar in[16] = {pointer};
+    uint32_t count = 1;
     Text text = {.arena = e->arena}, constraints = {.arena = e->arena};
-    if (mask) text_printf(&text, "@$%u ", count + 2);
-    text_printf(&text, "atom.%s.global.%s $0, [$1]", order_and_scope(e, op), name);
-    text_printf(&constraints, "=%s,l", letter);
-    for (uint32_t i = 0; i < count; i++) {
-        text_printf(&text, ", $%u", 2 + i);
-        text_printf(&constraints, ",%s", letter);
-        in[1 + i] = values[i];
+    if (mask) text_printf(&text, "@$%u ", results + 1 + sets * n);
+    text_printf(&text, "%s.%s.global.%s ", old ? "atom" : "red", a->order, name);
+    if (old) put_list(&text, 0, n);
+    text_printf(&text, "%s[$%u]", old ? ", " : "", results);
+    for (uint32_t i = 0; i < results; i++) text_printf(&constraints, "=%s,", letter);
+    text_puts(&constraints, "l");
+    for (uint32_t i = 0; i < sets; i++) {
+        text_puts(&text, ", ");
+        put_list(&text, results + 1 + i * n, n);
     }
     text_puts(&text, ";");
-    if (mask) {
-        text_puts(&constraints, ",b,0");
-        in[1 + count] = mask;
-        in[2 + count] = LLVMConstNull(type);
+    for (uint32_t i = 0; i < sets * n; i++) {
+        text_printf(&constraints, ",%s", letter);
+        in[count++] = values[i];
     }
-    return emit_asm(e, text.data, constraints.data, type, 1 + count + (mask ? 2 : 0), in, true);
+    if (mask) {
+        text_puts(&constraints, ",b");
+        in[count++] = mask;
+    }
+    for (uint32_t i = 0; mask && i < results; i++) { /* where it is off: 0 */
+        text_printf(&constraints, ",%u", i);
+        in[count++] = LLVMConstNull(word);
+    }
+    ScalarType result = !old    ? e->nothing
+                        : n > 1 ? LLVMStructTypeInContext(e->context, types, n, false)
+                                : word;
+    Scalar got = emit_asm(e, text.data, constraints.data, result, count, in, true);
+    for (uint32_t i = 0; i < results; i++) old[i] = n > 1 ? emit_part(e, got, i) : got;
 }
 
 /* Largest and smallest of floats, by those of integers: the order of positive floats is that of
  * their bits, the order of negative ones the reverse. */
-static Scalar atomic_float_extreme(Emitter *e, const Op *op, Scalar pointer, Scalar mask,
-                                   Scalar bits) {
+static void atomic_float_extreme(Emitter *e, const Access *a, Scalar pointer, Scalar mask,
+                                 Scalar bits, Scalar *old) {
     ScalarType type = LLVMTypeOf(bits);
     const uint32_t width = LLVMGetIntTypeWidth(type);
-    const bool largest = op_word(op, ATTR_kind, WORD_max) == WORD_max;
+    const bool largest = op_word(a->op, ATTR_kind, WORD_max) == WORD_max;
     Scalar negative = LLVMBuildICmp(e->builder, LLVMIntSLT, bits, LLVMConstNull(type), "");
     Scalar on = both(e, mask, LLVMBuildNot(e->builder, negative, ""));
     Scalar off = both(e, mask, negative);
     const char *one = arena_printf(e->arena, "%s.s%u", largest ? "max" : "min", width);
     const char *two = arena_printf(e->arena, "%s.u%u", largest ? "min" : "max", width);
-    Scalar positive_old = atom(e, op, one, pointer, on, 1, &bits);
-    Scalar negative_old = atom(e, op, two, pointer, off, 1, &bits);
-    return LLVMBuildSelect(e->builder, negative, negative_old, positive_old, "");
+    Scalar positive_old, negative_old;
+    atom(e, a, one, pointer, on, 1, &bits, old ? &positive_old : NULL);
+    atom(e, a, two, pointer, off, 1, &bits, old ? &negative_old : NULL);
+    if (old) *old = LLVMBuildSelect(e->builder, negative, negative_old, positive_old, "");
 }
 
 /* What no instruction does: 16-bit floats where the target cannot add them. Tries until no one came
  * between the read and the exchange. */
-static Scalar atomic_loop(Emitter *e, const Op *op, Scalar pointer, Scalar mask, Scalar bits,
-                          DType dtype) {
-    if (dtype_bits(dtype) != 16 || op_word(op, ATTR_kind, WORD_add) != WORD_add ||
-        !dtype_is_float(dtype))
-        emit_fail(e, "atomic %s of %s: the GPU has none",
-                  word_names[op_word(op, ATTR_kind, WORD_add)], dtype_name(dtype));
+static Scalar atomic_loop(Emitter *e, const Access *a, Scalar pointer, Scalar mask, Scalar bits) {
+    const Word kind = op_word(a->op, ATTR_kind, WORD_add);
+    const DType dtype = a->element->kind == TYPE_POINTER ? DT_NONE : a->element->dtype;
+    if (dtype_bits(dtype) != 16 || kind != WORD_add || !dtype_is_float(dtype))
+        emit_fail(e, "atomic %s of %s: the GPU has none", word_names[kind], dtype_name(dtype));
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->builder), then, after;
     if (!mask) mask = LLVMConstInt(e->i1, 1, 0);
     emit_branch_if(e, mask, &then, &after);
@@ -311,8 +353,8 @@ static Scalar atomic_loop(Emitter *e, const Op *op, Scalar pointer, Scalar mask,
     ScalarType type = dtype == DT_f16 ? e->f16 : e->bf16;
     Scalar sum = LLVMBuildFAdd(e->builder, LLVMBuildBitCast(e->builder, seen, type, ""),
                                LLVMBuildBitCast(e->builder, bits, type, ""), "");
-    Scalar values[2] = {seen, LLVMBuildBitCast(e->builder, sum, e->i16, "")};
-    Scalar old = atom(e, op, "cas.b16", pointer, NULL, 2, values);
+    Scalar values[2] = {seen, LLVMBuildBitCast(e->builder, sum, e->i16, "")}, old;
+    atom(e, a, "cas.b16", pointer, NULL, 2, values, &old);
     Scalar done = LLVMBuildICmp(e->builder, LLVMIntEQ, old, seen, "");
     LLVMAddIncoming(seen, &first, &then, 1);
     LLVMAddIncoming(seen, &old, &loop, 1);
@@ -324,30 +366,30 @@ static Scalar atomic_loop(Emitter *e, const Op *op, Scalar pointer, Scalar mask,
     return result;
 }
 
-/* Elements r .. r + a->vector - 1 of the block. */
+/* Elements r .. r + a->vector - 1 of the block; `old` NULL: not looked at. */
 static void atomic_at(Emitter *e, const Access *a, uint32_t r, Scalar mask, Scalar *old) {
     const Op *op = a->op;
     const DType dtype = a->element->kind == TYPE_POINTER ? DT_NONE : a->element->dtype;
-    Scalar words[2], got;
+    Scalar words[4], got[4];
     emit_pack(e, a->element, a->vector, emit_operand(e, op, 1) + r, a->word, words);
     if (op->code == OP_atomic_cas) {
         if (a->word < 2) emit_fail(e, "atomic_cas of one byte: the GPU has none");
         emit_pack(e, a->element, 1, emit_operand(e, op, 2) + r, a->word, words + 1);
         const char *name = arena_printf(e->arena, "cas.b%u", 8 * a->word);
-        got = atom(e, op, name, a->pointers[r], mask, 2, words);
+        atom(e, a, name, a->pointers[r], mask, 2, words, got);
     } else {
-        const char *name = atomic_name(e, op, dtype, a->vector);
+        const char *name = atomic_name(e, a);
         const Word kind = op_word(op, ATTR_kind, WORD_add);
         const bool extreme = kind == WORD_max || kind == WORD_min;
-        if (dtype == DT_bf16 && !e->target->bf16_arithmetic) name = NULL;
+        Scalar *wanted = old || kind == WORD_xchg ? got : NULL; /* there is no red.exch */
         if (name)
-            got = atom(e, op, name, a->pointers[r], mask, 1, words);
+            atom(e, a, name, a->pointers[r], mask, 1, words, wanted);
         else if (extreme && (dtype == DT_f32 || dtype == DT_f64))
-            got = atomic_float_extreme(e, op, a->pointers[r], mask, words[0]);
+            atomic_float_extreme(e, a, a->pointers[r], mask, words[0], wanted);
         else
-            got = atomic_loop(e, op, a->pointers[r], mask, words[0], dtype);
+            got[0] = atomic_loop(e, a, a->pointers[r], mask, words[0]);
     }
-    emit_unpack(e, a->element, a->vector, &got, a->word, old);
+    if (old) emit_unpack(e, a->element, a->vector, got, a->word, old);
 }
 
 /* The old values of threads that own them, to all that hold the element. */
@@ -387,21 +429,24 @@ static void spread_old(Emitter *e, const Access *a, const Type *type, Scalar *ol
 void emit_atomic(Emitter *e, const Op *op) {
     Access a = access_of(e, op, op->code == OP_atomic_cas ? 3 : 2);
     const Type *type = op->results[0].type;
-    const bool pairs =
-        type_dtype(type) == DT_f16 || (type_dtype(type) == DT_bf16 && e->target->bf16_arithmetic);
     const uint32_t copies = a.layout ? layout_copies(a.layout, PLACE_REGISTER) : 0;
     const uint32_t size = type_element_size(a.element);
-    a.vector = pairs && op->code == OP_atomic_rmw && a.vector >= 2 &&
-                       op_word(op, ATTR_kind, WORD_add) == WORD_add
-                   ? 2
-                   : 1;
-    a.word = a.vector * size;
-    a.words = 1;
+    const bool looked_at = !value_unused(&op->results[0]);
+    const Word order = op_word(op, ATTR_sem, WORD_acq_rel);
+    a.vector = atomic_vector(e, &a);
+    a.word = a.vector == 1 ? size : 4;
+    a.words = a.vector * size / a.word;
     a.owner = a.layout ? emit_is_owner(e, a.layout) : is_first_thread(e);
     Scalar *old = emit_result(e, op, 0);
+    const bool single = a.count >> __builtin_popcount(copies) <= a.vector;
+    a.order = order_of(e, op, single, looked_at || op->code == OP_atomic_cas);
+    if (!single && (order == WORD_release || order == WORD_acq_rel)) fence(e, op);
     for (uint32_t r = 0; r < a.count; r += a.vector) {
         if (r & copies) continue;
-        atomic_at(e, &a, r, both(e, a.mask ? a.mask[r] : NULL, a.owner), old + r);
+        atomic_at(e, &a, r, both(e, a.mask ? a.mask[r] : NULL, a.owner),
+                  looked_at ? old + r : NULL);
     }
-    if (!value_unused(&op->results[0])) spread_old(e, &a, type, old);
+    if (!looked_at) return;
+    if (!single && (order == WORD_acquire || order == WORD_acq_rel)) fence(e, op);
+    spread_old(e, &a, type, old);
 }
