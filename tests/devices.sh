@@ -20,7 +20,8 @@ fi
 # Says what went wrong, and nothing else.
 check() { # DEVICE FILE WORDS
   local out
-  out=$(eval "timeout 60 \"\$tkc\" run $2::$3 -d $1 --check-against interp --threads 1" 2>&1) && return
+  local run="timeout 60 \"\$tkc\" run $2::$3 -d $1 --check-against interp --threads 1"
+  out=$(eval "$run" 2>&1) && return
   echo "FAILED on $1: $2::$3"
   echo "$out" | head -n 12
   return 1
