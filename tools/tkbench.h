@@ -39,6 +39,7 @@ extern const Measurement compile_measurements[]; /* tkbench_compile.c; come firs
 tkc_status cpu_matmul_1024(Bench *bench, Samples *samples);
 tkc_status cpu_matmul_2048(Bench *bench, Samples *samples);
 tkc_status cpu_softmax(Bench *bench, Samples *samples);
+tkc_status cpu_layer_norm(Bench *bench, Samples *samples);
 tkc_status cpu_vector_add(Bench *bench, Samples *samples);
 
 /* tkbench_emu.c */

@@ -20,7 +20,7 @@ KERNEL_TEXT(vector_add);
 typedef struct Problem {
     tkc_device *device;
     tkc_kernel *kernel;
-    tkc_buffer *buffers[3];
+    tkc_buffer *buffers[4];
     tkc_argument arguments[16];
     uint32_t count, threads;
     tkc_grid grid;
@@ -208,4 +208,40 @@ tkc_status cpu_vector_add(Bench *bench, Samples *samples) {
     p.grid = tkc_grid1(LENGTH / 4096);
     take_ratios(&p, samples, data, LENGTH, 1.5);
     return close_problem(&p, data, 3);
+}
+
+/* Mean and variance in two passes over what was loaded once. */
+static const char layer_norm_text[] =
+    "import triton\n"
+    "import triton.language as tl\n"
+    "\n"
+    "@triton.jit\n"
+    "def layer_norm(x: '*fp32:16', y: '*fp32:16', scale: '*fp32:16', shift: '*fp32:16',\n"
+    "               columns: 'i32', epsilon: 'fp32', BLOCK: tl.constexpr):\n"
+    "    start = tl.program_id(0).to(tl.int64) * columns\n"
+    "    column = tl.arange(0, BLOCK)\n"
+    "    inside = column < columns\n"
+    "    value = tl.load(x + start + column, mask=inside, other=0.0)\n"
+    "    mean = tl.sum(value, axis=0) / columns\n"
+    "    centred = tl.where(inside, value - mean, 0.0)\n"
+    "    variance = tl.sum(centred * centred, axis=0) / columns\n"
+    "    normal = centred * (1.0 / tl.sqrt(variance + epsilon))\n"
+    "    factor = tl.load(scale + column, mask=inside)\n"
+    "    result = normal * factor + tl.load(shift + column, mask=inside)\n"
+    "    tl.store(y + start + column, result, mask=inside)\n";
+
+tkc_status cpu_layer_norm(Bench *bench, Samples *samples) {
+    enum { SIDE = 4096 };
+    const char *constants[][2] = {{"BLOCK", "4096"}, {NULL, NULL}};
+    Problem p;
+    open_problem(&p, bench, "layer_norm.tk", layer_norm_text, sizeof layer_norm_text - 1,
+                 "layer_norm", constants);
+    float *data[4];
+    for (int i = 0; i < 4; i++)
+        data[i] = add_buffer(&p, i < 2 ? (uint64_t)SIDE * SIDE : (uint64_t)SIDE);
+    add_int(&p, SIDE);
+    p.arguments[p.count++] = tkc_arg_f32(1e-5f);
+    p.grid = tkc_grid1(SIDE);
+    take_ratios(&p, samples, data, (uint64_t)SIDE * SIDE, 1);
+    return close_problem(&p, data, 4);
 }

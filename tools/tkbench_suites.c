@@ -131,16 +131,15 @@ enum { BATCH = 3, HEADS = 2, LENGTH = 2048, HEAD_DIM = 64 };
 static const float attention_scale = 0.3f;
 
 static tkk_tensor attention_tensor(Tensors *tensors, const char *name, tkc_dtype dtype,
-                                    double scale) {
+                                   double scale) {
     uint64_t count = (uint64_t)BATCH * HEADS * LENGTH * HEAD_DIM;
     return tkk_tensor4(new_tensor(tensors, name, dtype, count, scale), dtype, BATCH, HEADS, LENGTH,
-                        HEAD_DIM);
+                       HEAD_DIM);
 }
 
 static tkk_tensor row_tensor(Tensors *tensors, const char *name) {
     uint64_t count = (uint64_t)BATCH * HEADS * LENGTH;
-    return tkk_tensor3(new_tensor(tensors, name, TKC_F32, count, 0), TKC_F32, BATCH, HEADS,
-                        LENGTH);
+    return tkk_tensor3(new_tensor(tensors, name, TKC_F32, count, 0), TKC_F32, BATCH, HEADS, LENGTH);
 }
 
 static tkc_status attention_once(Tensors *tensors, void *problem) {
@@ -282,6 +281,7 @@ const Measurement measurements[] = {
     {"cpu", "matmul 1024^3 f32, by OpenBLAS", "x", true, 0.9, cpu_matmul_1024},
     {"cpu", "matmul 2048^3 f32, by OpenBLAS", "x", true, 0.9, cpu_matmul_2048},
     {"cpu", "softmax 4096x4096 f32, by copy", "x", true, 0.85, cpu_softmax},
+    {"cpu", "layer norm 4096x4096 f32, by copy", "x", true, 0.85, cpu_layer_norm},
     {"cpu", "vector add 2^24 f32, by copy", "x", true, 0.95, cpu_vector_add},
     {"emu", "plain code, checked", "M/s", true, 100, emu_plain},
     {"emu", "mma.sync f16", "GFLOP/s", true, 4, emu_mma},

@@ -66,11 +66,15 @@ static bool derivative(Emitter *e, const Value *value, Reg *change) {
     case OP_sub:
     case OP_offset: return derivative_of_sum(e, op, change);
     case OP_mul: return derivative_of_product(e, op, change);
+    case OP_rem: /* but for the end of a row of programs; a quotient changes only there */
+        return derivative(e, op_operand(op, 0), change);
     default: break;
     }
     if (type_is_block(value->type) || op->region_count) return false;
+    const bool quotient = op->code == OP_div;
     for (uint32_t i = 0; i < op->operand_count; i++)
-        if (!derivative(e, op_operand(op, i), change) || *change) return false;
+        if (!derivative(e, op_operand(op, i), change) || (*change && !quotient)) return false;
+    *change = NULL;
     return true;
 }
 
