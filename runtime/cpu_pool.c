@@ -1,4 +1,9 @@
-/* cpu_pool.c: helpers, the list of jobs they look at, and blocks of scratch that are used again. */
+/* cpu_pool.c: helpers, the list of jobs they look at, and blocks of scratch that are used again.
+ *
+ * To wake a thread takes longer than many launches last. So a job that is expected to be short runs
+ * on the caller's thread, and whoever has to wait, a helper for work or a caller for its helpers,
+ * looks for a while before it sleeps.
+ */
 #include "runtime/cpu_pool.h"
 
 #include <pthread.h>
@@ -8,8 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 enum { MOST_HELPERS = 512, HUGE_PAGE = 2 << 20 };
+#define ALWAYS UINT64_MAX
+
+/* In nanoseconds: a job that pays for a helper, a piece that pays for taking it, and how long one
+ * looks before one sleeps. */
+enum { LEAST_JOB = 6000, LEAST_PIECE = 2000, LOOKS = 50000 };
 
 typedef struct Scratch {
     struct Scratch *next;
@@ -25,7 +36,10 @@ typedef struct Job {
     size_t scratch_size;
     atomic_uint_fast64_t taken;
     atomic_bool stop, starved;
-    uint32_t wanted, helpers; /* guarded by the pool's lock */
+    /* Written with the pool's lock. */
+    atomic_uint helpers;
+    uint32_t wanted;
+    bool waited_for;
 } Job;
 
 struct CpuPool {
@@ -34,7 +48,8 @@ struct CpuPool {
     Job *jobs;
     Scratch *scratch;
     pthread_t threads[MOST_HELPERS];
-    uint32_t count;
+    uint32_t processors, count, looking;
+    atomic_uint news; /* jobs so far, and the end */
     bool closing;
 };
 
@@ -113,21 +128,45 @@ static void scratch_give(CpuPool *pool, Scratch *scratch) {
 /* ---- work
  * ------------------------------------------------------------------------------------------- */
 
-/* Pieces are taken in order, so that a program may wait for one with a lower number. */
-static void take_part(CpuPool *pool, Job *job) {
+static uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+static void pause_briefly(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Until the number is another one, or for as long as looking is worth it. */
+static void look_while(atomic_uint *number, uint32_t is) {
+    const uint64_t start = now();
+    while (atomic_load_explicit(number, memory_order_acquire) == is && now() - start < LOOKS)
+        for (int i = 0; i < 8; i++) pause_briefly();
+}
+
+/* Pieces are taken in order, so that a program may wait for one with a lower number. Begins none
+ * after `until`. Returns how many items were done. */
+static uint64_t take_part(CpuPool *pool, Job *job, uint64_t until) {
+    uint64_t done = 0;
     Scratch *scratch = scratch_take(pool, job->scratch_size);
     if (!scratch) {
         atomic_store(&job->starved, true);
-        return;
+        return 0;
     }
-    while (!atomic_load_explicit(&job->stop, memory_order_relaxed)) {
+    while (!atomic_load_explicit(&job->stop, memory_order_relaxed) &&
+           (until == ALWAYS || now() < until)) {
         const uint64_t first = atomic_fetch_add(&job->taken, job->piece);
         if (first >= job->items) break;
         const uint64_t left = job->items - first;
         const uint64_t last = first + (left < job->piece ? left : job->piece);
+        done += last - first;
         if (!job->work(job->context, first, last, scratch->data)) atomic_store(&job->stop, true);
     }
     scratch_give(pool, scratch);
+    return done;
 }
 
 static Job *job_with_room(CpuPool *pool) {
@@ -136,22 +175,34 @@ static Job *job_with_room(CpuPool *pool) {
     return NULL;
 }
 
+/* Called, and returns, with the lock. */
+static void wait_for_news(CpuPool *pool) {
+    const uint32_t news = atomic_load(&pool->news);
+    pool->looking++;
+    pthread_mutex_unlock(&pool->lock);
+    look_while(&pool->news, news);
+    pthread_mutex_lock(&pool->lock);
+    pool->looking--;
+    while (atomic_load(&pool->news) == news) pthread_cond_wait(&pool->work, &pool->lock);
+}
+
 static void *help(void *argument) {
     CpuPool *pool = argument;
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
         Job *job = job_with_room(pool);
         if (!job) {
-            pthread_cond_wait(&pool->work, &pool->lock);
+            wait_for_news(pool);
             continue;
         }
         job->wanted--;
-        job->helpers++;
+        atomic_fetch_add(&job->helpers, 1);
         pthread_mutex_unlock(&pool->lock);
-        take_part(pool, job);
+        take_part(pool, job, ALWAYS);
         pthread_mutex_lock(&pool->lock);
         job->wanted = 0; /* there is nothing left to take */
-        if (--job->helpers == 0) pthread_cond_broadcast(&pool->done);
+        if (job->waited_for) pthread_cond_broadcast(&pool->done);
+        atomic_fetch_sub(&job->helpers, 1); /* and now the job may be gone */
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -167,9 +218,11 @@ static void call_helpers(CpuPool *pool, Job *job, uint32_t wanted) {
     Job **at = &pool->jobs;
     while (*at) at = &(*at)->next;
     *at = job;
-    if (wanted == 1)
+    atomic_fetch_add(&pool->news, 1);
+    const uint32_t asleep = wanted > pool->looking ? wanted - pool->looking : 0;
+    if (asleep == 1)
         pthread_cond_signal(&pool->work);
-    else
+    else if (asleep)
         pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
 }
@@ -179,20 +232,46 @@ static void send_helpers_off(CpuPool *pool, Job *job) {
     Job **at = &pool->jobs;
     while (*at != job) at = &(*at)->next;
     *at = job->next;
-    while (job->helpers) pthread_cond_wait(&pool->done, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    const uint64_t start = now();
+    while (atomic_load_explicit(&job->helpers, memory_order_acquire) && now() - start < LOOKS)
+        pause_briefly();
+    pthread_mutex_lock(&pool->lock);
+    job->waited_for = true;
+    while (atomic_load(&job->helpers)) pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* How many items are taken at once: enough to pay for it, but so few that all threads end together.
+ */
+static uint64_t piece_of(uint64_t items, uint32_t threads, uint64_t item_ns) {
+    enum { USUAL = 64 };
+    uint64_t piece = items / ((uint64_t)threads * 32), few = items / ((uint64_t)threads * 4);
+    if (piece > USUAL) piece = USUAL;
+    const uint64_t enough = item_ns ? LEAST_PIECE / item_ns : 0;
+    if (piece < enough) piece = enough < few ? enough : few;
+    return piece ? piece : 1;
+}
+
 bool cpu_pool_run(CpuPool *pool, uint64_t items, uint32_t threads, size_t scratch_size,
-                  CpuWork *work, void *context) {
+                  CpuItemTime *time, CpuWork *work, void *context) {
     Job job = {.work = work, .context = context, .items = items, .scratch_size = scratch_size};
-    if (threads == 0) threads = cpu_threads();
+    const uint64_t known = atomic_load_explicit(time, memory_order_relaxed);
+    if (threads == 0) threads = pool->processors;
     if (threads > items) threads = (uint32_t)items;
-    job.piece = items / ((uint64_t)threads * 32);
-    job.piece = job.piece < 1 ? 1 : job.piece > 64 ? 64 : job.piece;
-    if (threads > 1) call_helpers(pool, &job, threads - 1);
-    take_part(pool, &job);
-    if (threads > 1) send_helpers_off(pool, &job);
+    job.piece = piece_of(items, threads, known);
+    const bool brief = known && known <= LEAST_JOB && items * known <= LEAST_JOB;
+    const uint64_t start = now();
+    uint64_t done = 0;
+    if (brief) done = take_part(pool, &job, start + 2 * LEAST_JOB);
+    const bool more = atomic_load(&job.taken) < items; /* it may take longer than the last time */
+    if (more && threads > 1) call_helpers(pool, &job, threads - 1);
+    if (more) done += take_part(pool, &job, ALWAYS);
+    if (done) {
+        const uint64_t took = (now() - start) / done;
+        atomic_store_explicit(time, took ? took : 1, memory_order_relaxed);
+    }
+    if (more && threads > 1) send_helpers_off(pool, &job);
     /* A helper without memory is one less; without anybody nothing was done. */
     return !(job.starved && atomic_load(&job.taken) < items && !job.stop);
 }
@@ -203,6 +282,7 @@ bool cpu_pool_run(CpuPool *pool, uint64_t items, uint32_t threads, size_t scratc
 CpuPool *cpu_pool_new(void) {
     CpuPool *pool = calloc(1, sizeof *pool);
     if (!pool) return NULL;
+    pool->processors = cpu_threads();
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->done, NULL);
@@ -212,6 +292,7 @@ CpuPool *cpu_pool_new(void) {
 void cpu_pool_free(CpuPool *pool) {
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
+    atomic_fetch_add(&pool->news, 1);
     pthread_cond_broadcast(&pool->work);
     pthread_mutex_unlock(&pool->lock);
     for (uint32_t i = 0; i < pool->count; i++) pthread_join(pool->threads[i], NULL);

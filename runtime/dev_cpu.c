@@ -184,6 +184,11 @@ static bool cpu_accepts(const tkc_device *device, int dlpack_type, int dlpack_id
 /* ---- kernels ------------------------------------------------------------------------------------
  */
 
+typedef struct CpuKernel {
+    CpuCode code;
+    CpuItemTime time; /* of a program */
+} CpuKernel;
+
 static tkc_status load_guarded(Arena *arena, const tkc_kernel *kernel, CpuCode *code) {
     jmp_buf exhausted;
     arena->on_exhausted = &exhausted;
@@ -200,24 +205,25 @@ static tkc_status cpu_load(tkc_device *device, const tkc_kernel *kernel, void **
         return tkc_fail(TKC_INVALID_ARGUMENT,
                         "Kernel `%s` is compiled for `%s` only, and cannot run on `cpu`.",
                         kernel->name, kernel->target);
-    CpuCode *code = calloc(1, sizeof *code);
-    if (!code) return rt_fail_memory();
+    CpuKernel *made = calloc(1, sizeof *made);
+    if (!made) return rt_fail_memory();
     Arena arena;
     arena_init(&arena, 0);
-    const tkc_status status = load_guarded(&arena, kernel, code);
+    const tkc_status status = load_guarded(&arena, kernel, &made->code);
     arena_free(&arena);
     if (status) {
-        free(code);
+        free(made);
         return status;
     }
-    *loaded = code;
+    *loaded = made;
     return TKC_OK;
 }
 
 static void cpu_unload(tkc_device *device, void *loaded) {
     (void)device;
-    cpu_free(loaded);
-    free(loaded);
+    CpuKernel *made = loaded;
+    cpu_free(&made->code);
+    free(made);
 }
 
 /* ---- launching
@@ -390,6 +396,7 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
                           void *loaded, const DeviceLaunch *launch) {
     (void)stream;
     CpuDevice *state = device->state;
+    CpuKernel *made = loaded;
     const tkc_launch_options *o = launch->options;
     for (uint32_t i = 0; i < launch->tensor_count; i++)
         launch->arguments[launch->tensors[i].argument] =
@@ -400,7 +407,7 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
                    .tf32_half = o->ieee_dot ? 0 : 0x1000,
                    .tf32_mask = o->ieee_dot ? ~UINT64_C(0) : ~UINT64_C(0x1fff),
                    .print = device->context->options.print ? print_elements : NULL},
-        .code = loaded,
+        .code = &made->code,
         .context = device->context,
         .cancel = o->cancel,
     };
@@ -409,8 +416,8 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
     run.launch.stream = is_stream(state, run.code, programs);
     pthread_mutex_init(&run.lock, NULL);
     pthread_rwlock_rdlock(&state->running);
-    const bool ran =
-        cpu_pool_run(state->pool, programs, o->threads, run.code->scratch_size, run_programs, &run);
+    const bool ran = cpu_pool_run(state->pool, programs, o->threads, run.code->scratch_size,
+                                  &made->time, run_programs, &run);
     tkc_status status = TKC_OK;
     if (run.failed)
         status = report(&run, kernel);

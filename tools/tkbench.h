@@ -40,6 +40,9 @@ tkc_status cpu_matmul_1024(Bench *bench, Samples *samples);
 tkc_status cpu_matmul_2048(Bench *bench, Samples *samples);
 tkc_status cpu_softmax(Bench *bench, Samples *samples);
 tkc_status cpu_layer_norm(Bench *bench, Samples *samples);
+tkc_status cpu_call_empty(Bench *bench, Samples *samples);
+tkc_status cpu_call_matmul(Bench *bench, Samples *samples);
+tkc_status cpu_call_softmax(Bench *bench, Samples *samples);
 tkc_status cpu_vector_add(Bench *bench, Samples *samples);
 
 /* tkbench_emu.c */

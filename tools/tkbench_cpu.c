@@ -245,3 +245,92 @@ tkc_status cpu_layer_norm(Bench *bench, Samples *samples) {
     take_ratios(&p, samples, data, (uint64_t)SIDE * SIDE, 1);
     return close_problem(&p, data, 4);
 }
+
+/* ---- calls: what a small problem takes, from the call to the return ---- */
+
+typedef struct Calls {
+    tkc_device *device;
+    tkk_library *library;
+    tkc_kernel *empty;
+    tkc_buffer *buffers[3];
+    tkc_status status;
+} Calls;
+
+enum { CALL_ARGUMENTS = 19 };
+
+static void open_calls(Calls *c, Bench *bench) {
+    static const char empty[] =
+        "import triton\nimport triton.language as tl\n\n@triton.jit\n"
+        "def empty(a: '*fp32', b: '*fp32', c: '*fp32', d: '*fp32', e: '*fp32', f: '*fp32',\n"
+        "          g: 'i32', h: 'i32', i: 'i32', j: 'i32', k: 'i32', l: 'i32', m: 'i32',\n"
+        "          n: 'i32', o: 'i32', p: 'i32', q: 'i32', r: 'i32', s: 'fp32'):\n    pass\n";
+    *c = (Calls){0};
+    c->status = tkc_device_open(bench->context, "cpu", &c->device);
+    tkc_compile_options options = TKC_COMPILE_OPTIONS_INIT;
+    options.path = "empty.tk";
+    options.text = empty;
+    options.text_size = sizeof empty - 1;
+    options.target = "cpu";
+    if (c->status == TKC_OK) c->status = tkk_create(bench->context, c->device, &c->library);
+    if (c->status == TKC_OK) c->status = tkc_compile(bench->context, &options, &c->empty, NULL);
+    static const uint32_t half = 0x3f000000;
+    for (uint32_t i = 0; i < ARRAY_LENGTH(c->buffers) && c->status == TKC_OK; i++) {
+        c->status = tkc_buffer_create(c->device, 1 << 20, "tensor", &c->buffers[i]);
+        if (c->status == TKC_OK)
+            c->status = tkc_buffer_fill(c->buffers[i], 0, 1 << 20, &half, sizeof half);
+    }
+}
+
+static tkc_status call_empty(Calls *c) {
+    tkc_argument arguments[CALL_ARGUMENTS];
+    for (uint32_t i = 0; i < CALL_ARGUMENTS; i++)
+        arguments[i] = i < 6 ? tkc_arg_buffer(c->buffers[i % 3]) : tkc_arg_i64(i);
+    arguments[CALL_ARGUMENTS - 1] = tkc_arg_f32(1);
+    return tkc_launch(c->empty, c->device, NULL, tkc_grid1(1), arguments, CALL_ARGUMENTS, NULL);
+}
+
+static tkk_tensor matrix_of(const Calls *c, uint32_t buffer, int64_t rows, int64_t columns) {
+    return tkk_matrix(tkc_arg_buffer(c->buffers[buffer]), TKC_F32, rows, columns);
+}
+
+static tkc_status call_matmul(Calls *c) {
+    tkk_matmul_options options = TKK_MATMUL_OPTIONS_INIT;
+    options.precision = TKK_IEEE;
+    const tkk_tensor x = matrix_of(c, 0, 32, 64), w = matrix_of(c, 1, 64, 128);
+    const tkk_tensor y = matrix_of(c, 2, 32, 128);
+    return tkk_matmul(c->library, NULL, &x, &w, &y, &options);
+}
+
+static tkc_status call_softmax(Calls *c) {
+    const tkk_tensor x = matrix_of(c, 0, 128, 64), y = matrix_of(c, 1, 128, 64);
+    return tkk_softmax_forward(c->library, NULL, &x, &y, NULL);
+}
+
+/* A sample is the mean of many calls: one is shorter than the clock is exact. */
+static tkc_status time_calls(Bench *bench, Samples *samples, tkc_status (*call)(Calls *c)) {
+    enum { MANY = 1000 };
+    Calls c;
+    open_calls(&c, bench);
+    for (int i = 0; i < MANY && c.status == TKC_OK; i++) c.status = call(&c);
+    while (c.status == TKC_OK && !samples_done(samples)) {
+        const double start = now_seconds();
+        for (int i = 0; i < MANY && c.status == TKC_OK; i++) c.status = call(&c);
+        const double seconds = now_seconds() - start;
+        samples_add(samples, seconds * 1e6 / MANY, seconds);
+    }
+    for (uint32_t i = 0; i < ARRAY_LENGTH(c.buffers); i++) tkc_buffer_destroy(c.buffers[i]);
+    tkc_kernel_destroy(c.empty);
+    tkk_destroy(c.library);
+    tkc_device_destroy(c.device);
+    return c.status;
+}
+
+tkc_status cpu_call_empty(Bench *bench, Samples *samples) {
+    return time_calls(bench, samples, call_empty);
+}
+tkc_status cpu_call_matmul(Bench *bench, Samples *samples) {
+    return time_calls(bench, samples, call_matmul);
+}
+tkc_status cpu_call_softmax(Bench *bench, Samples *samples) {
+    return time_calls(bench, samples, call_softmax);
+}
