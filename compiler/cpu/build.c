@@ -127,6 +127,44 @@ Reg call_extern(Emitter *e, const char *name, RegType result, uint32_t count, Re
     return LLVMBuildCall2(e->b, type, function, operands, count, "");
 }
 
+bool function_open(Emitter *e, Function *f, const char *name, RegType result, RegType *types,
+                   uint32_t count) {
+    assert(count <= MOST_ARGUMENTS);
+    *f = (Function){.value = LLVMGetNamedFunction(e->llvm, name), .caller = e->function};
+    if (f->value) return false;
+    if (!result) result = LLVMVoidTypeInContext(e->context);
+    f->value = LLVMAddFunction(e->llvm, name, LLVMFunctionType(result, types, count, 0));
+    LLVMSetLinkage(f->value, LLVMInternalLinkage);
+    static const char *const attributes[] = {"noinline", "nounwind"};
+    for (uint32_t i = 0; i < ARRAY_LENGTH(attributes); i++) {
+        const unsigned id = LLVMGetEnumAttributeKindForName(attributes[i], strlen(attributes[i]));
+        LLVMAddAttributeAtIndex(f->value, LLVMAttributeFunctionIndex,
+                                LLVMCreateEnumAttribute(e->context, id, 0));
+    }
+    f->here = LLVMGetInsertBlock(e->b);
+    f->before = LLVMGetBasicBlockTerminator(f->here);
+    e->function = f->value;
+    LLVMPositionBuilderAtEnd(e->b, new_block(e, "entry"));
+    for (uint32_t i = 0; i < count; i++) f->arguments[i] = LLVMGetParam(f->value, i);
+    return true;
+}
+
+void function_close(Emitter *e, Function *f, Reg result) {
+    if (result)
+        LLVMBuildRet(e->b, result);
+    else
+        LLVMBuildRetVoid(e->b);
+    e->function = f->caller;
+    if (f->before)
+        LLVMPositionBuilderBefore(e->b, f->before);
+    else
+        LLVMPositionBuilderAtEnd(e->b, f->here);
+}
+
+Reg function_call(Emitter *e, Reg function, Reg *operands, uint32_t count) {
+    return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(function), function, operands, count, "");
+}
+
 /* ---- memory ------------------------------------------------------------------------- */
 
 Reg as_pointer(Emitter *e, Reg address) {

@@ -83,6 +83,7 @@ typedef struct Emitter {
     uint32_t vector_bytes; /* of a register */
     uint32_t lanes;        /* lanes of a usual vector: those of f32 */
     bool avx512, fma;
+    bool bf16_pairs, i16_pairs; /* multiplies pairs and adds both products: see dot.h */
     ValueInfo *values;
     uint32_t value_count;
     const Op **op_keys; /* order_of: a hash table from ops to their number in the text */
@@ -127,6 +128,24 @@ Reg call_overloaded(Emitter *e, const char *name, uint32_t type_count, RegType *
                     uint32_t count, Reg *operands);
 /* A C function; every operand and the result scalars. */
 Reg call_extern(Emitter *e, const char *name, RegType result, uint32_t count, Reg *operands);
+/* A function of the module, made when it is asked for first: code that many places share.
+ *
+ *     Function f;
+ *     if (function_open(e, &f, "tkc.twice", type, &type, 1))
+ *         function_close(e, &f, LLVMBuildFAdd(e->b, f.arguments[0], f.arguments[0], ""));
+ *     function_call(e, f.value, &x, 1);
+ */
+enum { MOST_ARGUMENTS = 8 };
+typedef struct Function {
+    Reg value, arguments[MOST_ARGUMENTS], caller;
+    Reg before; /* where the caller goes on */
+    LLVMBasicBlockRef here;
+} Function;
+/* False: it is there already. `result` NULL: void. */
+bool function_open(Emitter *e, Function *f, const char *name, RegType result, RegType *types,
+                   uint32_t count);
+void function_close(Emitter *e, Function *f, Reg result);
+Reg function_call(Emitter *e, Reg function, Reg *operands, uint32_t count);
 Reg shuffle(Emitter *e, Reg a, Reg b, uint32_t count, const int *order);
 Reg as_pointer(Emitter *e, Reg address);
 Reg byte_offset(Emitter *e, Reg pointer, Reg offset);

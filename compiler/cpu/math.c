@@ -294,27 +294,10 @@ static Reg call_own(Emitter *e, OpCode code, DType dtype, uint32_t count, Reg *x
     snprintf(name, sizeof name, "tkc.%s.%s.%u", op_infos[code].name, dtype_name(dtype),
              width_of(x[0]));
     for (uint32_t i = 0; i < count; i++) types[i] = type;
-    RegType function_type = LLVMFunctionType(type, types, count, 0);
-    Reg function = LLVMGetNamedFunction(e->llvm, name);
-    if (!function) {
-        const LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-        Reg caller = e->function, operands[3];
-        const Reg before = LLVMGetBasicBlockTerminator(here);
-        function = e->function = LLVMAddFunction(e->llvm, name, function_type);
-        LLVMSetLinkage(function, LLVMInternalLinkage);
-        const unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
-        LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
-                                LLVMCreateEnumAttribute(e->context, id, 0));
-        LLVMPositionBuilderAtEnd(e->b, new_block(e, "entry"));
-        for (uint32_t i = 0; i < count; i++) operands[i] = LLVMGetParam(function, i);
-        LLVMBuildRet(e->b, body_of(e, code, dtype, count, operands));
-        e->function = caller;
-        if (before)
-            LLVMPositionBuilderBefore(e->b, before);
-        else
-            LLVMPositionBuilderAtEnd(e->b, here);
-    }
-    return LLVMBuildCall2(e->b, function_type, function, x, count, "");
+    Function f;
+    if (function_open(e, &f, name, type, types, count))
+        function_close(e, &f, body_of(e, code, dtype, count, f.arguments));
+    return function_call(e, f.value, x, count);
 }
 
 static Reg rsqrt(Emitter *e, DType dtype, Reg x) {

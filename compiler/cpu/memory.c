@@ -125,27 +125,16 @@ static Reg lanes_function(Access *a, RegType addresses, RegType mask, RegType ve
     Emitter *e = a->e;
     char name[48];
     snprintf(name, sizeof name, "tkc.%s.%u.%u", a->value ? "scatter" : "gather", a->size, a->width);
-    Reg function = LLVMGetNamedFunction(e->llvm, name);
-    if (function) return function;
     RegType types[3] = {addresses, mask, vector};
-    RegType nothing = LLVMVoidTypeInContext(e->context);
-    const LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
-    const Reg before = LLVMGetBasicBlockTerminator(here), caller = e->function;
-    function =
-        LLVMAddFunction(e->llvm, name, LLVMFunctionType(a->value ? nothing : vector, types, 3, 0));
-    LLVMSetLinkage(function, LLVMInternalLinkage);
-    const unsigned id = LLVMGetEnumAttributeKindForName("noinline", 8);
-    LLVMAddAttributeAtIndex(function, LLVMAttributeFunctionIndex,
-                            LLVMCreateEnumAttribute(e->context, id, 0));
-    e->function = function;
-    LLVMPositionBuilderAtEnd(e->b, new_block(e, "entry"));
-    Reg flags = LLVMBuildZExt(e->b, LLVMGetParam(function, 1), lanes_type(e->i8, a->width), "");
+    Function f;
+    if (!function_open(e, &f, name, a->value ? NULL : vector, types, 3)) return f.value;
+    Reg flags = LLVMBuildZExt(e->b, f.arguments[1], lanes_type(e->i8, a->width), "");
     Reg from = LLVMBuildAlloca(e->b, addresses, ""),
         on = LLVMBuildAlloca(e->b, LLVMTypeOf(flags), "");
     Reg data = LLVMBuildAlloca(e->b, vector, "");
-    LLVMBuildStore(e->b, LLVMGetParam(function, 0), from);
+    LLVMBuildStore(e->b, f.arguments[0], from);
     LLVMBuildStore(e->b, flags, on);
-    LLVMBuildStore(e->b, LLVMGetParam(function, 2), data);
+    LLVMBuildStore(e->b, f.arguments[2], data);
     Loop loop;
     loop_open(e, &loop, const_i64(e, a->width), 1, 0, NULL);
     Reg active = load_reg(e, e->i8, byte_offset(e, on, loop.index), 1);
@@ -159,16 +148,8 @@ static Reg lanes_function(Access *a, RegType addresses, RegType mask, RegType ve
               a->value ? address : place, a->size);
     branch_close(e, &branch);
     loop_close(e, &loop);
-    if (a->value)
-        LLVMBuildRetVoid(e->b);
-    else
-        LLVMBuildRet(e->b, LLVMBuildLoad2(e->b, vector, data, ""));
-    e->function = caller;
-    if (before)
-        LLVMPositionBuilderBefore(e->b, before);
-    else
-        LLVMPositionBuilderAtEnd(e->b, here);
-    return function;
+    function_close(e, &f, a->value ? NULL : LLVMBuildLoad2(e->b, vector, data, ""));
+    return f.value;
 }
 
 static Reg move_lane_by_lane(Access *a, Reg addresses) {
@@ -178,7 +159,7 @@ static Reg move_lane_by_lane(Access *a, Reg addresses) {
     Reg function = lanes_function(a, LLVMTypeOf(addresses), LLVMTypeOf(mask), vector);
     Reg last = a->value ? a->value : a->other ? a->other : LLVMConstNull(vector);
     Reg operands[3] = {addresses, mask, last};
-    return LLVMBuildCall2(e->b, LLVMGlobalGetValueType(function), function, operands, 3, "");
+    return function_call(e, function, operands, 3);
 }
 
 static Reg move_scattered(Access *a, Reg addresses) {
