@@ -35,6 +35,51 @@ TKC_API tkc_status tkk_softmax_backward(tkk_library *library, tkc_stream *stream
                                         const tkk_tensor *y, const tkk_tensor *dy,
                                         const tkk_tensor *dx, const tkk_softmax_options *options);
 
+/* ---- normalisation -------------------------------------------------------------------------- */
+
+/* Layer normalisation along an axis, or its root-mean-square form:
+ *
+ *     s = x + residual        y = (s - mean) * rstd * weight + bias
+ *     rstd = 1 / sqrt(variance + epsilon)             rms: mean = 0, variance = mean of squares
+ *
+ *     x, residual, sum, y, dy, dsum, dx   one shape, rank 1 to 4, any strides
+ *     weight, bias, dweight, dbias        [length of the axis], without gaps
+ *     mean, rstd                          f32, that shape without the axis, or with an extent of 1
+ *
+ * Tensors marked optional are of rank 0 (all zeros) when they are not wanted. Each has its own
+ * dtype. Backward takes for x what was normalised: `sum` where there was a residual; dx is then the
+ * gradient of x and of the residual. `y` and `sum` may be x or residual; `dx` may be dy or dsum. */
+typedef struct tkk_norm {
+    uint32_t struct_size;
+    int32_t axis; /* negative ones count from the last: -1 */
+    bool rms;
+    bool compile_only; /* compile what this call needs, run nothing */
+    float epsilon;
+    tkk_tensor x;            /* read */
+    tkk_tensor weight, bias; /* optional: 1 and 0; backward reads no bias */
+    tkk_tensor residual;     /* forward: read; optional */
+    tkk_tensor sum;          /* forward: written; optional: x + residual, in its dtype */
+    tkk_tensor y;            /* forward: written */
+    /* Forward: written; optional. Backward: read (mean: not of rms). */
+    tkk_tensor mean, rstd;
+    tkk_tensor dy;             /* backward: read */
+    tkk_tensor dsum;           /* backward: read; optional: added to dx */
+    tkk_tensor dx;             /* backward: written */
+    tkk_tensor dweight, dbias; /* backward: written; optional */
+    tkk_workspace workspace;   /* backward, where dweight or dbias is wanted */
+} tkk_norm;
+
+#define TKK_NORM_INIT                                                                              \
+    { .struct_size = sizeof(tkk_norm), .axis = -1, .epsilon = 1e-5f }
+
+TKC_API tkc_status tkk_norm_forward(tkk_library *library, tkc_stream *stream,
+                                    const tkk_norm *problem);
+/* The gradients of weight and bias are summed in the same order every time. */
+TKC_API tkc_status tkk_norm_backward(tkk_library *library, tkc_stream *stream,
+                                     const tkk_norm *problem);
+/* Bytes of workspace that tkk_norm_backward takes. */
+TKC_API uint64_t tkk_norm_workspace(tkk_library *library, const tkk_norm *problem);
+
 /* ---- reductions --------------------------------------------------------------------------- */
 
 typedef enum tkk_reduction {

@@ -58,3 +58,113 @@ double reference_log_softmax_backward_tolerance(ReferenceType out, int64_t colum
     return product * u + u * fabs(dy) + fabs(dx) * reference_unit_roundoff(out) +
            reference_underflow(out);
 }
+
+/* ---- normalisation -----------------------------------------------------------------------------
+ */
+
+static double or_one(const double *weight, int64_t i) {
+    return weight ? weight[i] : 1;
+}
+
+void reference_norm(ReferenceNorm *p) {
+    for (int64_t r = 0; r < p->rows; r++) {
+        const double *s = p->s + r * p->n;
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < p->n && !p->rms; i++) mean += s[i] / (double)p->n;
+        for (int64_t i = 0; i < p->n; i++) variance += (s[i] - mean) * (s[i] - mean) / (double)p->n;
+        double rstd = 1 / sqrt(variance + p->epsilon);
+        for (int64_t i = 0; i < p->n; i++)
+            p->y[r * p->n + i] =
+                (s[i] - mean) * rstd * or_one(p->weight, i) + (p->bias ? p->bias[i] : 0);
+        if (p->mean) p->mean[r] = mean;
+        if (p->rstd) p->rstd[r] = rstd;
+    }
+}
+
+/* The two means of a row that dx is made of, and the same of magnitudes. */
+typedef struct NormMeans {
+    double slope, product, slope_size, product_size;
+} NormMeans;
+
+static double normal_at(const ReferenceNorm *p, int64_t r, int64_t i) {
+    return (p->s[r * p->n + i] - (p->rms ? 0 : p->mean[r])) * p->rstd[r];
+}
+
+static NormMeans norm_means(const ReferenceNorm *p, int64_t r) {
+    NormMeans means = {0};
+    for (int64_t i = 0; i < p->n; i++) {
+        double g = p->dy[r * p->n + i] * or_one(p->weight, i), z = normal_at(p, r, i);
+        means.slope += p->rms ? 0 : g / (double)p->n;
+        means.slope_size += p->rms ? 0 : fabs(g) / (double)p->n;
+        means.product += g * z / (double)p->n;
+        means.product_size += fabs(g * z) / (double)p->n;
+    }
+    return means;
+}
+
+void reference_norm_backward(ReferenceNorm *p) {
+    for (int64_t i = 0; i < p->n; i++) {
+        if (p->dweight) p->dweight[i] = 0;
+        if (p->dbias) p->dbias[i] = 0;
+    }
+    for (int64_t r = 0; r < p->rows; r++) {
+        NormMeans means = norm_means(p, r);
+        for (int64_t i = 0; i < p->n; i++) {
+            int64_t at = r * p->n + i;
+            double z = normal_at(p, r, i), g = p->dy[at] * or_one(p->weight, i);
+            p->dx[at] = p->rstd[r] * (g - means.slope - z * means.product);
+            if (p->dsum) p->dx[at] += p->dsum[at];
+            if (p->dweight) p->dweight[i] += p->dy[at] * z;
+            if (p->dbias) p->dbias[i] += p->dy[at];
+        }
+    }
+}
+
+/* The mean is off by e = (L sqrt(n) + 2) u mean|s|, and so is what is normalised, by its own
+ * roundings too. That makes the variance off by 2 sqrt(variance) e at most and by the roundings of
+ * its own sum, so that rstd has a relative error of e rstd + (L sqrt(n) / 2 + 4) u. */
+void reference_norm_tolerances(const ReferenceNorm *p, ReferenceType out, double *y, double *mean,
+                               double *rstd) {
+    double u = unit(), walk = REFERENCE_SIGMAS * sqrt((double)p->n) * u;
+    for (int64_t r = 0; r < p->rows; r++) {
+        double size = reference_magnitude(p->n, p->s + r * p->n) / (double)p->n;
+        double e = (walk + 2 * u) * (p->rms ? 0 : size), scale = p->rstd[r];
+        double relative = e * scale + walk / 2 + 8 * u;
+        mean[r] = e + u * size;
+        rstd[r] = scale * relative;
+        for (int64_t i = 0; i < p->n; i++) {
+            int64_t at = r * p->n + i;
+            double z = normal_at(p, r, i), w = fabs(or_one(p->weight, i));
+            double wrong = scale * (e + 2 * u * (fabs(p->s[at]) + size)) + fabs(z) * relative;
+            double bias = p->bias ? fabs(p->bias[i]) : 0;
+            y[at] = w * wrong + 2 * u * (w * fabs(z) + bias) +
+                    fabs(p->y[at]) * reference_unit_roundoff(out) + reference_underflow(out);
+        }
+    }
+}
+
+/* z has 3 roundings and g one; the means those of their sums. */
+void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType out, double *dx,
+                                        double *dweight, double *dbias) {
+    double u = unit(), walk = REFERENCE_SIGMAS * sqrt((double)p->n) * u,
+           last = reference_unit_roundoff(out);
+    double down = REFERENCE_SIGMAS * sqrt((double)p->rows) * u;
+    for (int64_t i = 0; i < p->n; i++) {
+        dweight[i] = last * fabs(p->dweight ? p->dweight[i] : 0) + reference_underflow(out);
+        dbias[i] = last * fabs(p->dbias ? p->dbias[i] : 0) + reference_underflow(out);
+    }
+    for (int64_t r = 0; r < p->rows; r++) {
+        NormMeans means = norm_means(p, r);
+        for (int64_t i = 0; i < p->n; i++) {
+            int64_t at = r * p->n + i;
+            double z = fabs(normal_at(p, r, i)), g = fabs(p->dy[at] * or_one(p->weight, i));
+            double parts = g + fabs(means.slope) + z * fabs(means.product);
+            double sums = (walk + 6 * u) * (means.slope_size + z * means.product_size);
+            double dsum = p->dsum ? fabs(p->dsum[at]) : 0;
+            dx[at] = p->rstd[r] * (6 * u * parts + sums) + u * (dsum + fabs(p->dx[at])) +
+                     last * fabs(p->dx[at]) + reference_underflow(out);
+            dweight[i] += (down + 6 * u) * fabs(p->dy[at]) * z;
+            dbias[i] += (down + 2 * u) * fabs(p->dy[at]);
+        }
+    }
+}

@@ -23,4 +23,26 @@ double reference_log_softmax_tolerance(ReferenceType out, int64_t columns, doubl
 double reference_log_softmax_backward_tolerance(ReferenceType out, int64_t columns, double sum,
                                                 double y, double dy, double dx);
 
+/* ---- normalisation -----------------------------------------------------------------------------
+ */
+
+/* Rows of s, already the sum with the residual. NULL: weight 1, bias 0, state not wanted. */
+typedef struct ReferenceNorm {
+    int64_t rows, n;
+    bool rms;
+    double epsilon;
+    const double *s, *weight, *bias;
+    double *y, *mean, *rstd; /* written forward; mean and rstd: read backward */
+    const double *dy, *dsum; /* dsum: NULL, or added to dx */
+    double *dx, *dweight, *dbias;
+} ReferenceNorm;
+
+void reference_norm(ReferenceNorm *p);
+void reference_norm_backward(ReferenceNorm *p);
+/* Most that y, dx (arrays [rows, n]), mean, rstd ([rows]), dweight and dbias ([n]) may be off. */
+void reference_norm_tolerances(const ReferenceNorm *p, ReferenceType out, double *y, double *mean,
+                               double *rstd);
+void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType out, double *dx,
+                                        double *dweight, double *dbias);
+
 #endif
