@@ -18,16 +18,39 @@ static uint64_t seed_of_run(void) {
     return random_bits(&mixer) >> 32;
 }
 
-/* TKC_TEST_DEVICES in the environment names the devices to test, without numbers: "cuda,emu". */
-static bool is_wanted(const char *name) {
+/* TKC_TEST_DEVICES in the environment names the devices to test: "cuda,emu:sm_90a"; without a
+ * number or a target, all numbers, or the usual target. `name` is that of a device, and this gives
+ * the name to open for match number `index` of the list; NULL: no more. */
+static const char *wanted(const char *name, uint32_t index, char *to, size_t size) {
     const char *list = getenv("TKC_TEST_DEVICES");
-    size_t length = strcspn(name, ":");
-    if (!list || !*list) return true;
+    const size_t kind = strcspn(name, ":");
+    if (!list || !*list) return index == 0 ? name : NULL;
     for (size_t word; *list; list += word + (list[word] == ',')) {
         word = strcspn(list, ",");
-        if (word == length && memcmp(list, name, length) == 0) return true;
+        const bool exact = strcspn(list, ":") < word, numbered = name[kind] == ':';
+        if (strncmp(list, name, kind) != 0 || (word > kind && list[kind] != ':')) continue;
+        if (exact && numbered && (strlen(name) != word || strncmp(list, name, word) != 0)) continue;
+        if (index-- > 0) continue;
+        snprintf(to, size, "%.*s", (int)word, list);
+        return exact ? to : name;
     }
-    return false;
+    return NULL;
+}
+
+static bool is_wanted(const char *name) {
+    char open[64];
+    return wanted(name, 0, open, sizeof open) != NULL;
+}
+
+static void check_on(tkc_context *context, const char *name, uint64_t seed,
+                     void (*check)(TestDevice *device, Random *random)) {
+    TestDevice device = {.name = name, .context = context};
+    test_ok(tkc_device_open(context, name, &device.device));
+    test_ok(tkk_create(context, device.device, &device.library));
+    Random random = random_from_seed(seed);
+    check(&device, &random);
+    tkk_destroy(device.library);
+    tkc_device_destroy(device.device);
 }
 
 void test_on_each_device(void (*check)(TestDevice *device, Random *random)) {
@@ -39,15 +62,11 @@ void test_on_each_device(void (*check)(TestDevice *device, Random *random)) {
     for (uint32_t i = 0; i < tkc_device_count(context); i++) {
         tkc_device_info info = TKC_DEVICE_INFO_INIT;
         test_ok(tkc_device_describe(context, i, &info));
-        if (!info.available || !is_wanted(info.name)) continue;
-        TestDevice device = {.name = info.name, .context = context};
-        test_ok(tkc_device_open(context, info.name, &device.device));
-        test_ok(tkk_create(context, device.device, &device.library));
-        Random random = random_from_seed(seed);
-        check(&device, &random);
-        tkk_destroy(device.library);
-        tkc_device_destroy(device.device);
-        ran++;
+        if (!info.available) continue;
+        char name[64];
+        const char *open;
+        for (uint32_t k = 0; (open = wanted(info.name, k, name, sizeof name)); k++, ran++)
+            check_on(context, open, seed, check);
     }
     tkc_context_destroy(context);
     ck_assert_msg(ran > 0, "none of the devices to test is present");
