@@ -78,40 +78,6 @@ bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t addre
     return kind == FAULT_NONE || fault_access(t, step, kind, element, address);
 }
 
-/* ---- which bytes were written ---------------------------------------------------------------- */
-
-/* Bits are shared by threads: each byte of them is read and written atomically. */
-static uint8_t written_byte(const uint8_t *written, uint64_t i) {
-    return __atomic_load_n(&written[i], __ATOMIC_RELAXED);
-}
-
-static uint8_t bits_between(uint64_t from, uint64_t to) {
-    return (uint8_t)(((1u << (to - from)) - 1) << (from & 7));
-}
-
-uint64_t first_unwritten(const uint8_t *written, uint64_t from, uint64_t to) {
-    while (from < to) {
-        const uint64_t end = (from | 7) + 1 < to ? (from | 7) + 1 : to;
-        const uint8_t bits = bits_between(from, end);
-        const uint8_t missing = bits & (uint8_t)~written_byte(written, from >> 3);
-        if (missing) return (from & ~UINT64_C(7)) + (uint64_t)__builtin_ctz(missing);
-        from = end;
-    }
-    return to;
-}
-
-void mark_written(uint8_t *written, uint64_t from, uint64_t to) {
-    while (from < to) {
-        const uint64_t end = (from | 7) + 1 < to ? (from | 7) + 1 : to;
-        const uint8_t bits = bits_between(from, end);
-        if (bits == 0xff)
-            __atomic_store_n(&written[from >> 3], bits, __ATOMIC_RELAXED);
-        else if ((written_byte(written, from >> 3) & bits) != bits)
-            __atomic_fetch_or(&written[from >> 3], bits, __ATOMIC_RELAXED);
-        from = end;
-    }
-}
-
 /* ---- an access in pieces --------------------------------------------------------------------- */
 
 typedef struct Access {

@@ -3,6 +3,7 @@
 #define TKC_COMPILER_INTERP_MEMORY_H
 
 #include "compiler/interp_internal.h"
+#include "compiler/written.h"
 
 #define INTERP_OFFSET_MASK ((UINT64_C(1) << INTERP_BUFFER_SHIFT) - 1)
 
@@ -12,7 +13,5 @@ const InterpBuffer *buffer_at(const Run *run, uint64_t address);
 bool check_element(Thread *t, const Step *step, uint32_t element, uint64_t address, uint32_t size);
 
 /* Bits of the bytes from .. to of a buffer: the first that is not set (`to`: all are); set all. */
-uint64_t first_unwritten(const uint8_t *written, uint64_t from, uint64_t to);
-void mark_written(uint8_t *written, uint64_t from, uint64_t to);
 
 #endif

@@ -283,6 +283,7 @@ static bool prepare(EmuRun *run, const EmuEntry *entry, const HostView *view,
         run->buffers[i] = (EmuBuffer){.address = HOST_BUFFER_ADDRESS(i),
                                       .size = from->data ? from->size : 0,
                                       .data = from->data,
+                                      .written = from->written,
                                       .name = from->name ? from->name : ""};
     }
     for (uint32_t i = 0; i < entry->parameter_count; i++)

@@ -1,6 +1,8 @@
 /* host_memory.c: the table of buffers, their contents, and what a launch sees of them. */
 #include "runtime/host_memory.h"
 
+#include "compiler/written.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -94,19 +96,14 @@ static HostBuffer memory_of(const tkc_buffer *buffer) {
     return memory;
 }
 
-static void mark_written(HostBuffer memory, uint64_t offset, uint64_t size) {
-    if (!memory.written) return;
-    uint64_t at = offset, end = offset + size;
-    for (; at < end && at % 8; at++) memory.written[at / 8] |= (uint8_t)(1u << at % 8);
-    if (end - at >= 8) memset(memory.written + at / 8, 0xff, (end - at) / 8);
-    for (at += (end - at) / 8 * 8; at < end; at++)
-        memory.written[at / 8] |= (uint8_t)(1u << at % 8);
+static void note_written(HostBuffer memory, uint64_t offset, uint64_t size) {
+    if (memory.written) mark_written(memory.written, offset, offset + size);
 }
 
 tkc_status host_write(tkc_buffer *buffer, uint64_t offset, const void *from, uint64_t size) {
     HostBuffer memory = memory_of(buffer);
     memmove(memory.data + offset, from, size);
-    mark_written(memory, offset, size);
+    note_written(memory, offset, size);
     return TKC_OK;
 }
 
@@ -130,7 +127,7 @@ tkc_status host_fill(tkc_buffer *buffer, uint64_t offset, uint64_t size, const v
         memcpy(data + done, data, next);
         done += next;
     }
-    mark_written(memory, offset, size);
+    note_written(memory, offset, size);
     return TKC_OK;
 }
 

@@ -112,6 +112,12 @@ START_TEST(faults) {
     ok(tkc_buffer_create(m.device, 200, "result", &to));
     ok(tkc_buffer_poison(from));
     tkc_argument arguments[] = {tkc_arg(from), tkc_arg(to), tkc_arg(0.5f)};
+    const float numbers[64] = {0};
+    ok(tkc_buffer_write(from, 0, numbers, 100));
+    fails(TKC_LAUNCH_FAULT, tkc_launch(kernel, m.device, NULL, tkc_grid1(1), arguments, 3, NULL),
+          "add.tk:4: fault:", "offset 100 of `in`, where nothing was written before");
+    ck_assert_int_eq(tkc_last_fault()->kind, TKC_FAULT_UNWRITTEN);
+    ok(tkc_buffer_write(from, 0, numbers, sizeof numbers));
     fails(TKC_LAUNCH_FAULT, tkc_launch(kernel, m.device, NULL, tkc_grid1(2), arguments, 3, NULL),
           "add.tk:5: fault:", "out of bounds", "CTA (1,0,0)", "offset 200 of `result` (200 bytes)",
           "`out`");

@@ -58,11 +58,12 @@ typedef struct EmuBuffer {
     uint8_t *data;
     const char *name;
     bool read_only;
+    uint8_t *written; /* one bit a byte (compiler/written.h): those that may be read; NULL: all */
 } EmuBuffer;
 
 typedef enum EmuCheck {
     EMU_CHECK_GLOBAL = 1,        /* bounds, alignment, read-only buffers (always on) */
-    EMU_CHECK_UNINITIALISED = 2, /* registers and shared memory read before written */
+    EMU_CHECK_UNINITIALISED = 2, /* registers and memory read before written */
     EMU_CHECK_RACES = 4,         /* shared memory, proxies and async copies included */
     EMU_CHECK_WARP_RACES = 8,    /* ... also between lanes of one warp (needs RACES) */
     EMU_CHECK_ASYNC = 16,        /* wgmma accumulators in flight, fences */

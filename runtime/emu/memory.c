@@ -1,6 +1,8 @@
 /* memory.c: loads and stores: where an address leads, and whether one may go there. */
 #include "runtime/emu/machine.h"
 
+#include "compiler/written.h"
+
 #define LANE_LOOP for (int l = 0; l < LANES; l++)
 
 /* ---- addresses ------------------------------------------------------------------------------- */
@@ -81,6 +83,23 @@ static void global_fault(Warp *w, const Inst *in, int lane, uint64_t address, ui
               (unsigned long long)near->size);
 }
 
+/* Bytes that are read must have been written; those that are written are from now on. */
+static bool note_access(Warp *w, const Inst *in, int lane, const EmuBuffer *buffer, uint64_t offset,
+                        uint64_t size, AccessKind kind) {
+    if (!buffer->written) return true;
+    if (kind != ACCESS_WRITE && (w->machine->checks & EMU_CHECK_UNINITIALISED)) {
+        uint64_t first = first_unwritten(buffer->written, offset, offset + size);
+        if (first < offset + size) {
+            fault(w, in, EMU_UNINITIALISED, lane, buffer->address + first,
+                  "%s %llu bytes at offset %llu of `%s`, where nothing was written before",
+                  verb(kind), (unsigned long long)size, (unsigned long long)offset, buffer->name);
+            return false;
+        }
+    }
+    if (kind != ACCESS_READ) mark_written(buffer->written, offset, offset + size);
+    return true;
+}
+
 uint8_t *global_at(Warp *w, const Inst *in, int lane, uint64_t address, uint64_t size,
                    uint32_t align, AccessKind kind) {
     const EmuBuffer *buffer = find_buffer(w, address);
@@ -101,7 +120,9 @@ uint8_t *global_at(Warp *w, const Inst *in, int lane, uint64_t address, uint64_t
               buffer->name);
         return NULL;
     }
-    return buffer->data + (address - buffer->address);
+    uint64_t offset = address - buffer->address;
+    if (!note_access(w, in, lane, buffer, offset, size, kind)) return NULL;
+    return buffer->data + offset;
 }
 
 /* ---- shared and local memory ----------------------------------------------------------------- */
@@ -196,7 +217,7 @@ static bool lanes_at(Warp *w, const Inst *in, PtxSpace space, const uint64_t add
                 bad |= on && !fits;
                 at[l] = on && fits ? buffer->data + offset : at[l];
             }
-            if (!bad) return true;
+            if (!bad && !buffer->written) return true;
             LANE_LOOP at[l] = w->cluster->sink;
         }
     }
