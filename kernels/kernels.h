@@ -30,6 +30,7 @@
 #include "kernels/decode.h"
 #include "kernels/layers.h"
 #include "kernels/matrix.h"
+#include "kernels/multihead.h"
 #include "kernels/sdpa.h"
 #include "kernels/tensor.h"
 

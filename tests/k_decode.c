@@ -18,8 +18,8 @@ typedef struct Case {
 typedef struct Problem {
     Case c;
     int64_t rows, keys;
-    double *q, *k, *v, *out, *out_size, *lse;
-    double score_size;
+    double *q, *k, *v, *out, *out_terms, *lse;
+    double score_terms;
     TestTensor tq, tk, tv, tout, tlse;
     tkc_buffer *lengths, *table;
     tkk_decode call;
@@ -67,9 +67,9 @@ static void make_reference(Problem *p) {
                            .v = v};
         reference_sdpa(&r);
         memcpy(p->out + i * of_q * c->dim, r.out, (size_t)(of_q * c->dim) * sizeof *k);
-        memcpy(p->out_size + i * of_q * c->dim, r.out_size, (size_t)(of_q * c->dim) * sizeof *k);
+        memcpy(p->out_terms + i * of_q * c->dim, r.out_terms, (size_t)(of_q * c->dim) * sizeof *k);
         memcpy(p->lse + i * of_q, r.lse, (size_t)of_q * sizeof *k);
-        p->score_size = fmax(p->score_size, r.score_size);
+        p->score_terms = fmax(p->score_terms, r.score_terms);
         reference_sdpa_free(&r);
         free(k);
         free(v);
@@ -126,7 +126,7 @@ static void make(Problem *p, TestDevice *device, Random *random) {
     p->k = test_numbers(p->keys);
     p->v = test_numbers(p->keys);
     p->out = test_numbers(p->rows * c->dim);
-    p->out_size = test_numbers(p->rows * c->dim);
+    p->out_terms = test_numbers(p->rows * c->dim);
     p->lse = test_numbers(p->rows);
     random_fill(random, c->type, 0.7, p->q, p->rows * c->dim);
     random_fill(random, c->type, 0.7, p->k, p->keys);
@@ -157,7 +157,7 @@ static void make(Problem *p, TestDevice *device, Random *random) {
 }
 
 static void release(Problem *p) {
-    double *numbers[] = {p->q, p->k, p->v, p->out, p->out_size, p->lse};
+    double *numbers[] = {p->q, p->k, p->v, p->out, p->out_terms, p->lse};
     TestTensor *tensors[] = {&p->tq, &p->tk, &p->tv, &p->tout, &p->tlse};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) free(numbers[i]);
     for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) test_free(tensors[i]);
@@ -174,7 +174,7 @@ static void compare(const Problem *p, TestDevice *device, const TestTensor *tens
                              .q_length = c->tokens,
                              .kv_length = c->capacity,
                              .dim = c->dim,
-                             .score_size = p->score_size};
+                             .score_terms = p->score_terms};
     double *got = test_read(tensor), *allowed = test_numbers(tensor->count);
     for (int64_t i = 0; i < tensor->count; i++)
         allowed[i] =
@@ -194,7 +194,7 @@ static void check_case(TestDevice *device, Random *random, const Case *c) {
     Problem p = {.c = *c};
     make(&p, device, random);
     test_ok(tkk_decode_forward(device->library, NULL, &p.call));
-    compare(&p, device, &p.tout, p.out, p.out_size);
+    compare(&p, device, &p.tout, p.out, p.out_terms);
     compare(&p, device, &p.tlse, p.lse, NULL);
     release(&p);
 }
@@ -277,7 +277,7 @@ static void check_wide(TestDevice *device, Random *random) {
     test_ok(tkk_decode_forward(device->library, NULL, &p.call));
     p.call.compile_only = false;
     test_ok(tkk_decode_forward(device->library, NULL, &p.call));
-    compare(&p, device, &p.tout, p.out, p.out_size);
+    compare(&p, device, &p.tout, p.out, p.out_terms);
     p.call.workspace.size = size - 1;
     ck_assert_int_eq(tkk_decode_forward(device->library, NULL, &p.call), TKC_INVALID_ARGUMENT);
     tkc_buffer_destroy(workspace);

@@ -195,12 +195,12 @@ static void check_case(TestDevice *device, Random *random, const Case *c) {
         p.call.backends = backend;
         test_ok(tkk_sdpa_forward(device->library, NULL, &p.call));
         test_ok(tkk_sdpa_backward(device->library, NULL, &p.call));
-        compare(&p, device, backend, &p.out, r->out, r->out_size);
+        compare(&p, device, backend, &p.out, r->out, r->out_terms);
         compare(&p, device, backend, &p.lse, r->lse, NULL);
-        compare(&p, device, backend, &p.dquery, r->dq, r->dq_size);
-        compare(&p, device, backend, &p.dkey, r->dk, r->dk_size);
-        compare(&p, device, backend, &p.dvalue, r->dv, r->dv_size);
-        compare(&p, device, backend, &p.dmask, r->dbias, r->dbias_size);
+        compare(&p, device, backend, &p.dquery, r->dq, r->dq_terms);
+        compare(&p, device, backend, &p.dkey, r->dk, r->dk_terms);
+        compare(&p, device, backend, &p.dvalue, r->dv, r->dv_terms);
+        compare(&p, device, backend, &p.dmask, r->dbias, r->dbias_terms);
     }
     release(&p);
 }
@@ -368,7 +368,7 @@ static void check_rank3(TestDevice *device, Random *random) {
     const ReferenceMethod method = {.weights = REF_F32, .roundings = 1};
     double *got = test_read(&out), allowed[48];
     for (int i = 0; i < 48; i++)
-        allowed[i] = reference_sdpa_tolerance(&r, &method, REF_F32, r.out[i], r.out_size[i]);
+        allowed[i] = reference_sdpa_tolerance(&r, &method, REF_F32, r.out[i], r.out_terms[i]);
     test_compare("rank 3", 48, got, r.out, allowed);
     free(got);
     free(x);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
-                     uint32_t batch_head) {
-    uint32_t counter[4] = {column, row, batch_head, 0};
+                     uint32_t batch_head, uint32_t kind) {
+    uint32_t counter[4] = {column, row, batch_head, kind};
     uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; round++) {
         const uint64_t first = (uint64_t)counter[0] * 0xD2511F53u;
@@ -24,37 +24,50 @@ static double *zeros(int64_t n) {
     return calloc((size_t)(n > 0 ? n : 1), sizeof(double));
 }
 
-/* sum of x[i] y[i], and of their magnitudes */
-static double dot(int64_t n, const double *x, const double *y, double *size) {
+/* Numbers, and the sums of the magnitudes of what they were made of. */
+typedef struct Sized {
+    const double *value, *size;
+} Sized;
+
+static Sized at(Sized x, int64_t i) {
+    return (Sized){x.value + i, x.size + i};
+}
+
+/* A copy of the problem, with all sizes. */
+typedef struct Job {
+    ReferenceSdpa *p;
+    Sized q, k, v, dout;
+} Job;
+
+static double dot(int64_t n, Sized x, Sized y, double *size) {
     double sum = 0;
     *size = 0;
     for (int64_t i = 0; i < n; i++) {
-        sum += x[i] * y[i];
-        *size += fabs(x[i] * y[i]);
+        sum += x.value[i] * y.value[i];
+        *size += x.size[i] * y.size[i];
     }
     return sum;
 }
 
-/* to += factor x, and the magnitudes to `size` */
-static void add(int64_t n, double factor, double magnitude, const double *x, double *to,
-                double *size) {
+/* to += factor x; the magnitudes to `terms` */
+static void add(int64_t n, double factor, double magnitude, Sized x, double *to, double *terms) {
     for (int64_t i = 0; i < n; i++) {
-        to[i] += factor * x[i];
-        size[i] += magnitude * fabs(x[i]);
+        to[i] += factor * x.value[i];
+        terms[i] += magnitude * x.size[i];
     }
 }
 
 /* Weights of one row before dropout; returns lse. */
-static double row_weights(ReferenceSdpa *p, int64_t row, const double *q, const double *k,
-                          const double *bias, double *weights) {
+static double row_weights(ReferenceSdpa *p, int64_t row, Sized q, Sized k, const double *bias,
+                          double *weights) {
     double largest = -INFINITY, sum = 0;
     for (int64_t j = 0; j < p->kv_length; j++) {
-        double size, score = p->scale * dot(p->dim, q, k + j * p->dim, &size);
+        double size, score = p->scale * dot(p->dim, q, at(k, j * p->dim), &size);
         if (bias) score += bias[j];
         weights[j] = p->causal && j > row + p->diagonal ? -INFINITY : score;
         largest = fmax(largest, weights[j]);
         if (isinf(weights[j])) continue;
-        p->score_size = fmax(p->score_size, p->scale * size + (bias ? fabs(bias[j]) : 0));
+        p->score_terms = fmax(p->score_terms, p->scale * size + (bias ? fabs(bias[j]) : 0));
     }
     for (int64_t j = 0; j < p->kv_length; j++)
         sum += weights[j] = isinf(weights[j]) ? 0 : exp(weights[j] - largest);
@@ -62,24 +75,26 @@ static double row_weights(ReferenceSdpa *p, int64_t row, const double *q, const 
     return sum > 0 ? largest + log(sum) : INFINITY;
 }
 
-static void row(ReferenceSdpa *p, int64_t batch_head, int64_t i) {
+static void one_row(const Job *job, int64_t batch_head, int64_t i) {
+    ReferenceSdpa *p = job->p;
     const int64_t n = p->kv_length, d = p->dim, e = p->value_dim;
     const int64_t batch = batch_head / p->heads, head = batch_head % p->heads;
     const int64_t kv_head = batch * p->kv_heads + head / (p->heads / p->kv_heads);
-    const int64_t at = batch_head * p->q_length + i, keys = kv_head * n;
-    const double *q = p->q + at * d, *k = p->k + keys * d, *v = p->v + keys * e;
+    const int64_t row = batch_head * p->q_length + i, keys = kv_head * n;
+    const Sized q = at(job->q, row * d), k = at(job->k, keys * d), v = at(job->v, keys * e);
     double *weights = zeros(n), *used = zeros(n), *slopes = zeros(n), *slope_sizes = zeros(n);
-    p->lse[at] = row_weights(p, i, q, k, p->bias ? p->bias + at * n : NULL, weights);
+    p->lse[row] = row_weights(p, i, q, k, p->bias ? p->bias + row * n : NULL, weights);
     for (int64_t j = 0; j < n; j++) {
         const bool drops = p->dropout > 0 && reference_drops(p->dropout, p->seed, (uint32_t)j,
-                                                             (uint32_t)i, (uint32_t)batch_head);
+                                                             (uint32_t)i, (uint32_t)batch_head, 0);
         used[j] = drops ? 0 : 1 / (1 - p->dropout);
-        add(e, weights[j] * used[j], weights[j] * used[j], v + j * e, p->out + at * e,
-            p->out_size + at * e);
+        const double w = weights[j] * used[j];
+        add(e, w, w, at(v, j * e), p->out + row * e, p->out_terms + row * e);
     }
+    const Sized dout = p->dout ? at(job->dout, row * e) : job->q;
     double delta = 0, delta_size = 0;
     for (int64_t j = 0; p->dout && j < n; j++) {
-        slopes[j] = used[j] * dot(e, p->dout + at * e, v + j * e, &slope_sizes[j]);
+        slopes[j] = used[j] * dot(e, dout, at(v, j * e), &slope_sizes[j]);
         slope_sizes[j] *= used[j];
         delta += weights[j] * slopes[j];
         delta_size += weights[j] * slope_sizes[j];
@@ -87,12 +102,13 @@ static void row(ReferenceSdpa *p, int64_t batch_head, int64_t i) {
     for (int64_t j = 0; p->dout && j < n; j++) {
         const double w = weights[j] * used[j], slope = weights[j] * (slopes[j] - delta);
         const double size = weights[j] * (slope_sizes[j] + delta_size);
-        p->dbias[at * n + j] = slope;
-        p->dbias_size[at * n + j] = size;
-        add(e, w, w, p->dout + at * e, p->dv + (keys + j) * e, p->dv_size + (keys + j) * e);
-        add(d, p->scale * slope, p->scale * size, q, p->dk + (keys + j) * d,
-            p->dk_size + (keys + j) * d);
-        add(d, p->scale * slope, p->scale * size, k + j * d, p->dq + at * d, p->dq_size + at * d);
+        const int64_t key = (keys + j) * d, value = (keys + j) * e;
+        p->dbias[row * n + j] = slope;
+        p->dbias_terms[row * n + j] = size;
+        add(e, w, w, dout, p->dv + value, p->dv_terms + value);
+        add(d, p->scale * slope, p->scale * size, q, p->dk + key, p->dk_terms + key);
+        add(d, p->scale * slope, p->scale * size, at(k, j * d), p->dq + row * d,
+            p->dq_terms + row * d);
     }
     free(weights);
     free(used);
@@ -100,27 +116,40 @@ static void row(ReferenceSdpa *p, int64_t batch_head, int64_t i) {
     free(slope_sizes);
 }
 
+/* Magnitudes where no sizes are given; freed when they are not. */
+static Sized with_size(const double *value, const double *size, int64_t n) {
+    if (size || !value) return (Sized){value, size};
+    double *magnitudes = zeros(n);
+    for (int64_t i = 0; i < n; i++) magnitudes[i] = fabs(value[i]);
+    return (Sized){value, magnitudes};
+}
+
 void reference_sdpa(ReferenceSdpa *p) {
     const int64_t rows = p->batch * p->heads * p->q_length;
     const int64_t keys = p->batch * p->kv_heads * p->kv_length;
-    p->score_size = 0;
+    const int64_t counts[] = {rows * p->value_dim, rows * p->dim, keys * p->dim,
+                              keys * p->value_dim, rows * p->kv_length};
+    double **results[] = {&p->out, &p->dq, &p->dk, &p->dv, &p->dbias};
+    double **terms[] = {&p->out_terms, &p->dq_terms, &p->dk_terms, &p->dv_terms, &p->dbias_terms};
+    p->score_terms = 0;
     p->lse = zeros(rows);
-    p->out = zeros(rows * p->value_dim);
-    p->dq = zeros(rows * p->dim);
-    p->dk = zeros(keys * p->dim);
-    p->dv = zeros(keys * p->value_dim);
-    p->dbias = zeros(rows * p->kv_length);
-    p->out_size = zeros(rows * p->value_dim);
-    p->dq_size = zeros(rows * p->dim);
-    p->dk_size = zeros(keys * p->dim);
-    p->dv_size = zeros(keys * p->value_dim);
-    p->dbias_size = zeros(rows * p->kv_length);
-    for (int64_t i = 0; i < rows; i++) row(p, i / p->q_length, i % p->q_length);
+    for (int i = 0; i < 5; i++) {
+        *results[i] = zeros(counts[i]);
+        *terms[i] = zeros(counts[i]);
+    }
+    const Job job = {p, with_size(p->q, p->q_size, counts[1]),
+                     with_size(p->k, p->k_size, counts[2]), with_size(p->v, p->v_size, counts[3]),
+                     with_size(p->dout, p->dout_size, counts[0])};
+    for (int64_t i = 0; i < rows; i++) one_row(&job, i / p->q_length, i % p->q_length);
+    const double *own[] = {job.q.size, job.k.size, job.v.size, job.dout.size};
+    const double *given[] = {p->q_size, p->k_size, p->v_size, p->dout_size};
+    for (int i = 0; i < 4; i++)
+        if (!given[i]) free((double *)own[i]);
 }
 
 void reference_sdpa_free(ReferenceSdpa *p) {
-    double *all[] = {p->out,      p->lse,     p->dq,      p->dk,      p->dv,        p->dbias,
-                     p->out_size, p->dq_size, p->dk_size, p->dv_size, p->dbias_size};
+    double *all[] = {p->out,       p->lse,      p->dq,       p->dk,       p->dv,         p->dbias,
+                     p->out_terms, p->dq_terms, p->dk_terms, p->dv_terms, p->dbias_terms};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -132,13 +161,13 @@ double reference_sdpa_tolerance(const ReferenceSdpa *p, const ReferenceMethod *m
                                 ReferenceType out, double value, double size) {
     const double u = reference_unit_roundoff(method->weights == REF_F64 ? REF_F64 : REF_F32);
     const double dim = sqrt((double)(p->dim > p->value_dim ? p->dim : p->value_dim));
-    const int64_t rows = p->q_length * (p->heads / p->kv_heads);
-    const double terms = sqrt((double)(rows > p->kv_length ? rows : p->kv_length));
+    const double rows = (double)(p->q_length * (p->heads / p->kv_heads));
+    const double terms = sqrt(fmax(fmax(rows, (double)p->kv_length), (double)p->longest_sum));
     const double rounding = method->roundings * fmax(reference_unit_roundoff(method->weights), u);
-    const double score = ((dim + 4) * u + 2 * method->operand_error) * p->score_size;
+    const double score = ((dim + 4) * u + 2 * method->operand_error) * p->score_terms;
     const double term = rounding + score + (dim + terms + 8) * u + 2 * method->operand_error;
     const double flushed =
-        method->roundings * reference_underflow(method->weights) * terms * (1 + p->score_size);
+        method->roundings * reference_underflow(method->weights) * terms * (1 + p->score_terms);
     return REFERENCE_SIGMAS * (term * size + flushed) + fabs(value) * reference_unit_roundoff(out) +
            reference_underflow(out);
 }

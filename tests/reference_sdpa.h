@@ -17,19 +17,23 @@ typedef struct ReferenceSdpa {
     const double *q, *k, *v;
     const double *bias; /* NULL: none; -inf hides a key */
     const double *dout; /* NULL: forward only */
+    /* Sums of the magnitudes of what q, k, v and dout were made of; NULL: their magnitudes. */
+    const double *q_size, *k_size, *v_size, *dout_size;
+    int64_t longest_sum; /* of what they were made of; for tolerances */
     double *out, *lse, *dq, *dk, *dv, *dbias;
     /* Sums of the magnitudes of the terms of each result, for tolerances. */
-    double *out_size, *dq_size, *dk_size, *dv_size, *dbias_size;
-    double score_size; /* the largest of the scores */
+    double *out_terms, *dq_terms, *dk_terms, *dv_terms, *dbias_terms;
+    double score_terms; /* the largest of the scores */
 } ReferenceSdpa;
 
 /* Fills in all results, which it allocates; reference_sdpa_free frees them. */
 void reference_sdpa(ReferenceSdpa *problem);
 void reference_sdpa_free(ReferenceSdpa *problem);
 
-/* Whether the weight is dropped: Philox 4x32-10, first word (see kernels/attention.h). */
+/* Whether an element is dropped: Philox 4x32-10, first word. The counter of a weight (see
+ * kernels/attention.h) ends with 0. */
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
-                     uint32_t batch_head);
+                     uint32_t batch_head, uint32_t kind);
 
 /* Most that a result may be off: its value, and its size from above. */
 double reference_sdpa_tolerance(const ReferenceSdpa *problem, const ReferenceMethod *method,
