@@ -19,7 +19,7 @@ typedef struct Problem {
     Case c;
     int64_t rows, keys;
     double *q, *k, *v, *out, *out_terms, *lse;
-    double score_terms;
+    double score_terms, score_largest;
     TestTensor tq, tk, tv, tout, tlse;
     tkc_buffer *lengths, *table;
     tkk_decode call;
@@ -70,6 +70,7 @@ static void make_reference(Problem *p) {
         memcpy(p->out_terms + i * of_q * c->dim, r.out_terms, (size_t)(of_q * c->dim) * sizeof *k);
         memcpy(p->lse + i * of_q, r.lse, (size_t)of_q * sizeof *k);
         p->score_terms = fmax(p->score_terms, r.score_terms);
+        p->score_largest = fmax(p->score_largest, r.score_largest);
         reference_sdpa_free(&r);
         free(k);
         free(v);
@@ -174,7 +175,8 @@ static void compare(const Problem *p, TestDevice *device, const TestTensor *tens
                              .q_length = c->tokens,
                              .kv_length = c->capacity,
                              .dim = c->dim,
-                             .score_terms = p->score_terms};
+                             .score_terms = p->score_terms,
+                             .score_largest = p->score_largest};
     double *got = test_read(tensor), *allowed = test_numbers(tensor->count);
     for (int64_t i = 0; i < tensor->count; i++)
         allowed[i] =

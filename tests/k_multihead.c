@@ -132,7 +132,7 @@ static void make(Problem *p, TestDevice *device, Random *random) {
 static void add(ReferenceSized to, ReferenceSized from, int64_t n) {
     for (int64_t i = 0; i < n; i++) {
         to.value[i] += from.value[i];
-        to.size[i] += from.size[i];
+        to.size[i] = hypot(to.size[i], from.size[i]);
     }
 }
 
@@ -154,7 +154,7 @@ static void compare(Problem *p, TestDevice *device, Operand *operand, ReferenceS
         allowed[i] = reference_sdpa_tolerance(&p->reference.attention, &method, operand->t.type,
                                               want.value[i], want.size[i]);
     check_output(operand,
-                 test_name(device, operand->t.name, c->type, "%lldx%lld/%lldx%lld heads %lld",
+                 test_name(device, "multihead", c->type, "%lldx%lld/%lldx%lld heads %lld",
                            (long long)c->batch, (long long)c->length, (long long)c->kv_length,
                            (long long)c->dim, (long long)c->heads),
                  want.value, allowed);

@@ -164,15 +164,15 @@ static void release(Problem *p) {
 
 /* And poisons it, for the next backend. */
 static void compare(const Problem *p, const TestDevice *device, uint32_t backend,
-                    const TestTensor *tensor, const double *want, const double *size) {
+                    const TestTensor *tensor, const double *want, const double *terms) {
     const Case *c = &p->c;
     if (!tensor->buffer) return;
     double *got = test_read(tensor), *allowed = test_numbers(tensor->count);
-    for (int64_t i = 0; i < tensor->count; i++) {
-        const double magnitude = size ? size[i] : 1; /* lse: a sum of weights, that is of 1 */
-        allowed[i] =
-            reference_sdpa_tolerance(&p->reference, &p->method, tensor->type, want[i], magnitude);
-    }
+    ReferenceMethod method = p->method;
+    if (!terms) method.weights = tensor->type; /* lse: of f32 weights, which sum up to 1 */
+    for (int64_t i = 0; i < tensor->count; i++)
+        allowed[i] = reference_sdpa_tolerance(&p->reference, &method, tensor->type, want[i],
+                                              terms ? terms[i] : 1);
     char what[160];
     snprintf(what, sizeof what, "%s of %s: %lldx%lld/%lldx%lld/%lldx%lld/%lld %s on %s",
              tensor->name, tkk_sdpa_backend_name((tkk_sdpa_backend)backend), (long long)c->batch,

@@ -39,8 +39,10 @@ static Sized product(int64_t m, int64_t n, int64_t k, Matrix a, Matrix b) {
             for (int64_t j = 0; j < n; j++) {
                 const int64_t from = i * a.row + l * a.column, with = l * b.row + j * b.column;
                 c.value[i * n + j] += a.x.value[from] * b.x.value[with];
-                c.size[i * n + j] += a.x.size[from] * b.x.size[with];
+                const double term = a.x.size[from] * b.x.size[with];
+                c.size[i * n + j] += term * term;
             }
+    for (int64_t i = 0; i < m * n; i++) c.size[i] = hypot(sqrt(c.size[i]), c.value[i]);
     return c;
 }
 
@@ -90,8 +92,9 @@ static Sized column_sums(Sized x, int64_t rows, int64_t columns) {
     Sized sums = sized(columns);
     for (int64_t i = 0; i < rows * columns; i++) {
         sums.value[i % columns] += x.value[i];
-        sums.size[i % columns] += x.size[i];
+        sums.size[i % columns] += x.size[i] * x.size[i];
     }
+    for (int64_t i = 0; i < columns; i++) sums.size[i] = sqrt(sums.size[i]);
     return sums;
 }
 

@@ -5,7 +5,7 @@
 
 #include "tests/reference_sdpa.h"
 
-/* Numbers, and the sums of the magnitudes of what they were made of. */
+/* Numbers, and the 2-norms of what they were made of, rounding included. */
 typedef struct ReferenceSized {
     double *value, *size;
 } ReferenceSized;

@@ -24,7 +24,7 @@ static double *zeros(int64_t n) {
     return calloc((size_t)(n > 0 ? n : 1), sizeof(double));
 }
 
-/* Numbers, and the sums of the magnitudes of what they were made of. */
+/* Numbers, and the 2-norms of what they were made of. */
 typedef struct Sized {
     const double *value, *size;
 } Sized;
@@ -33,27 +33,27 @@ static Sized at(Sized x, int64_t i) {
     return (Sized){x.value + i, x.size + i};
 }
 
-/* A copy of the problem, with all sizes. */
+/* The problem, with all sizes. */
 typedef struct Job {
     ReferenceSdpa *p;
     Sized q, k, v, dout;
 } Job;
 
 static double dot(int64_t n, Sized x, Sized y, double *size) {
-    double sum = 0;
-    *size = 0;
+    double sum = 0, squares = 0;
     for (int64_t i = 0; i < n; i++) {
         sum += x.value[i] * y.value[i];
-        *size += x.size[i] * y.size[i];
+        squares += x.size[i] * x.size[i] * y.size[i] * y.size[i];
     }
+    *size = sqrt(squares);
     return sum;
 }
 
-/* to += factor x; the magnitudes to `terms` */
-static void add(int64_t n, double factor, double magnitude, Sized x, double *to, double *terms) {
+/* to += factor x; the squares of the terms' sizes to `squares` */
+static void add(int64_t n, double factor, double size, Sized x, double *to, double *squares) {
     for (int64_t i = 0; i < n; i++) {
         to[i] += factor * x.value[i];
-        terms[i] += magnitude * x.size[i];
+        squares[i] += size * size * x.size[i] * x.size[i];
     }
 }
 
@@ -67,7 +67,8 @@ static double row_weights(ReferenceSdpa *p, int64_t row, Sized q, Sized k, const
         weights[j] = p->causal && j > row + p->diagonal ? -INFINITY : score;
         largest = fmax(largest, weights[j]);
         if (isinf(weights[j])) continue;
-        p->score_terms = fmax(p->score_terms, p->scale * size + (bias ? fabs(bias[j]) : 0));
+        p->score_terms = fmax(p->score_terms, p->scale * size);
+        p->score_largest = fmax(p->score_largest, fabs(score) + (bias ? fabs(bias[j]) : 0));
     }
     for (int64_t j = 0; j < p->kv_length; j++)
         sum += weights[j] = isinf(weights[j]) ? 0 : exp(weights[j] - largest);
@@ -92,19 +93,22 @@ static void one_row(const Job *job, int64_t batch_head, int64_t i) {
         add(e, w, w, at(v, j * e), p->out + row * e, p->out_terms + row * e);
     }
     const Sized dout = p->dout ? at(job->dout, row * e) : job->q;
-    double delta = 0, delta_size = 0;
+    double delta = 0, delta_squares = 0;
     for (int64_t j = 0; p->dout && j < n; j++) {
         slopes[j] = used[j] * dot(e, dout, at(v, j * e), &slope_sizes[j]);
-        slope_sizes[j] *= used[j];
+        slope_sizes[j] = used[j] * hypot(slope_sizes[j], slopes[j]);
         delta += weights[j] * slopes[j];
-        delta_size += weights[j] * slope_sizes[j];
+        delta_squares += weights[j] * weights[j] * slope_sizes[j] * slope_sizes[j];
     }
+    for (int64_t c = 0; p->dout && c < e; c++) /* delta may also be made of dout * out */
+        delta_squares += dout.value[c] * dout.value[c] * p->out[row * e + c] * p->out[row * e + c];
     for (int64_t j = 0; p->dout && j < n; j++) {
         const double w = weights[j] * used[j], slope = weights[j] * (slopes[j] - delta);
-        const double size = weights[j] * (slope_sizes[j] + delta_size);
+        const double size =
+            hypot(slope, weights[j] * sqrt(slope_sizes[j] * slope_sizes[j] + delta_squares));
         const int64_t key = (keys + j) * d, value = (keys + j) * e;
         p->dbias[row * n + j] = slope;
-        p->dbias_terms[row * n + j] = size;
+        p->dbias_terms[row * n + j] = size * size;
         add(e, w, w, dout, p->dv + value, p->dv_terms + value);
         add(d, p->scale * slope, p->scale * size, q, p->dk + key, p->dk_terms + key);
         add(d, p->scale * slope, p->scale * size, at(k, j * d), p->dq + row * d,
@@ -131,7 +135,7 @@ void reference_sdpa(ReferenceSdpa *p) {
                               keys * p->value_dim, rows * p->kv_length};
     double **results[] = {&p->out, &p->dq, &p->dk, &p->dv, &p->dbias};
     double **terms[] = {&p->out_terms, &p->dq_terms, &p->dk_terms, &p->dv_terms, &p->dbias_terms};
-    p->score_terms = 0;
+    p->score_terms = p->score_largest = 0;
     p->lse = zeros(rows);
     for (int i = 0; i < 5; i++) {
         *results[i] = zeros(counts[i]);
@@ -141,6 +145,8 @@ void reference_sdpa(ReferenceSdpa *p) {
                      with_size(p->k, p->k_size, counts[2]), with_size(p->v, p->v_size, counts[3]),
                      with_size(p->dout, p->dout_size, counts[0])};
     for (int64_t i = 0; i < rows; i++) one_row(&job, i / p->q_length, i % p->q_length);
+    for (int i = 0; i < 5; i++)
+        for (int64_t j = 0; j < counts[i]; j++) (*terms[i])[j] = sqrt((*terms[i])[j]);
     const double *own[] = {job.q.size, job.k.size, job.v.size, job.dout.size};
     const double *given[] = {p->q_size, p->k_size, p->v_size, p->dout_size};
     for (int i = 0; i < 4; i++)
@@ -153,21 +159,19 @@ void reference_sdpa_free(ReferenceSdpa *p) {
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
-/* The relative error of a term: roundings of weights and slopes to the dtype of the operands; the
- * absolute error of a score, which is the relative one of its weight: a sum of dim products, some
- * roundings, the errors of the operands; exponentials and the sums themselves. Values smaller than
- * the dtype has count as 0. */
+/* As reference_attention_tolerance, where each part of it is explained. */
 double reference_sdpa_tolerance(const ReferenceSdpa *p, const ReferenceMethod *method,
-                                ReferenceType out, double value, double size) {
+                                ReferenceType out, double value, double terms) {
     const double u = reference_unit_roundoff(method->weights == REF_F64 ? REF_F64 : REF_F32);
-    const double dim = sqrt((double)(p->dim > p->value_dim ? p->dim : p->value_dim));
     const double rows = (double)(p->q_length * (p->heads / p->kv_heads));
-    const double terms = sqrt(fmax(fmax(rows, (double)p->kv_length), (double)p->longest_sum));
+    const double n = fmax(fmax(rows, (double)p->kv_length), (double)p->longest_sum);
     const double rounding = method->roundings * fmax(reference_unit_roundoff(method->weights), u);
-    const double score = ((dim + 4) * u + 2 * method->operand_error) * p->score_terms;
-    const double term = rounding + score + (dim + terms + 8) * u + 2 * method->operand_error;
+    const double dim = (double)(p->dim > p->value_dim ? p->dim : p->value_dim);
+    const double product = sqrt(dim) * u + 2 * method->operand_error;
+    const double score = (4 * p->score_largest + 8) * u;
+    const double term = rounding + product * (2 + p->score_terms) + score + n * u;
     const double flushed =
-        method->roundings * reference_underflow(method->weights) * terms * (1 + p->score_terms);
-    return REFERENCE_SIGMAS * (term * size + flushed) + fabs(value) * reference_unit_roundoff(out) +
-           reference_underflow(out);
+        method->roundings * reference_underflow(method->weights) * sqrt(n) * (1 + p->score_terms);
+    return REFERENCE_SIGMAS * (term * terms + flushed) +
+           fabs(value) * (reference_unit_roundoff(out) + score) + reference_underflow(out);
 }

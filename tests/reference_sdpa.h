@@ -17,13 +17,13 @@ typedef struct ReferenceSdpa {
     const double *q, *k, *v;
     const double *bias; /* NULL: none; -inf hides a key */
     const double *dout; /* NULL: forward only */
-    /* Sums of the magnitudes of what q, k, v and dout were made of; NULL: their magnitudes. */
+    /* 2-norms of what q, k, v and dout were made of; NULL: their magnitudes. */
     const double *q_size, *k_size, *v_size, *dout_size;
     int64_t longest_sum; /* of what they were made of; for tolerances */
     double *out, *lse, *dq, *dk, *dv, *dbias;
-    /* Sums of the magnitudes of the terms of each result, for tolerances. */
+    /* 2-norms of the terms of each result, for tolerances. */
     double *out_terms, *dq_terms, *dk_terms, *dv_terms, *dbias_terms;
-    double score_terms; /* the largest of the scores */
+    double score_terms, score_largest; /* the largest of the scores, and of their magnitudes */
 } ReferenceSdpa;
 
 /* Fills in all results, which it allocates; reference_sdpa_free frees them. */
@@ -35,8 +35,8 @@ void reference_sdpa_free(ReferenceSdpa *problem);
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
                      uint32_t batch_head, uint32_t kind);
 
-/* Most that a result may be off: its value, and its size from above. */
+/* Most that a result may be off: its value, and its terms from above. lse: terms of 1. */
 double reference_sdpa_tolerance(const ReferenceSdpa *problem, const ReferenceMethod *method,
-                                ReferenceType out, double value, double size);
+                                ReferenceType out, double value, double terms);
 
 #endif
