@@ -4,6 +4,7 @@
  * already as they should be. The object goes to LLJIT, which links it into this process.
  */
 #include "compiler/cpu/emit.h"
+#include "compiler/gpu/guard.h"
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
@@ -123,6 +124,7 @@ static void open_function(Emitter *e) {
 
 static void emitter_open(Emitter *e, const Machine *m) {
     e->context = LLVMContextCreate();
+    llvm_guard_context(e->context);
     e->llvm = LLVMModuleCreateWithNameInContext(e->module->kernel->name, e->context);
     e->b = LLVMCreateBuilderInContext(e->context);
     LLVMSetTarget(e->llvm, m->triple);
@@ -190,6 +192,12 @@ static bool take_error(LLVMErrorRef bad, Text *error) {
     return false;
 }
 
+/* Linking says what is wrong in the error that it returns, too. */
+static void say_nothing(void *unused, LLVMErrorRef bad) {
+    (void)unused;
+    LLVMConsumeError(bad);
+}
+
 static bool link_object(CpuCode *code, LLVMMemoryBufferRef object, const char *name, Text *error) {
     LLVMOrcLLJITRef jit = NULL;
     if (!take_error(LLVMOrcCreateLLJIT(&jit, NULL), error)) {
@@ -197,6 +205,8 @@ static bool link_object(CpuCode *code, LLVMMemoryBufferRef object, const char *n
         return false;
     }
     code->jit = jit;
+    LLVMOrcExecutionSessionSetErrorReporter(LLVMOrcLLJITGetExecutionSession(jit), say_nothing,
+                                            NULL);
     LLVMOrcJITDylibRef dylib = LLVMOrcLLJITGetMainJITDylib(jit);
     LLVMOrcDefinitionGeneratorRef process;
     if (!take_error(LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(
@@ -215,19 +225,31 @@ static bool link_object(CpuCode *code, LLVMMemoryBufferRef object, const char *n
 
 typedef struct Compilation {
     Arena arena;
-    jmp_buf exhausted;
+    jmp_buf exhausted, fatal;
     Emitter e;
     Machine machine;
 } Compilation;
 
 static void close_compilation(Compilation *c) {
+    llvm_guard(NULL);
     emitter_close(&c->e);
     machine_close(&c->machine);
+}
+
+/* After a fatal error nobody knows what state LLVM's objects are in: they are left alone. */
+static bool give_up(Compilation *c, Text *error) {
+    c->e.b = NULL;
+    c->e.llvm = NULL;
+    c->e.context = NULL;
+    c->machine.machine = NULL;
+    text_printf(error, "LLVM failed on the code made for this kernel: %s", llvm_fatal_message());
+    return false;
 }
 
 static Compilation *open_compilation(const CpuOptions *options) {
     Compilation *c = calloc(1, sizeof *c);
     if (!c) return NULL;
+    llvm_guard_start();
     arena_init(&c->arena, 0);
     c->arena.on_exhausted = &c->exhausted;
     c->e.arena = &c->arena;
@@ -248,6 +270,11 @@ void cpu_free(CpuCode *code) {
 static bool compile_guarded(Compilation *c, Module *module, CpuCode *code, Text *error) {
     Emitter *e = &c->e;
     if (setjmp(c->exhausted)) return say(error, "out of memory", NULL);
+    if (setjmp(c->fatal)) {
+        code->jit = NULL;
+        return give_up(c, error);
+    }
+    llvm_guard(&c->fatal);
     const double start = now_ms();
     e->module = cpu_clone(&c->arena, module);
     code->module = e->module;
@@ -289,6 +316,8 @@ bool cpu_compile(Module *module, const CpuOptions *options, CpuCode *code, Text 
 static bool code_guarded(Compilation *c, Module *module, CpuForm form, Text *out, Text *error) {
     Emitter *e = &c->e;
     if (setjmp(c->exhausted)) return say(error, "out of memory", NULL);
+    if (setjmp(c->fatal)) return give_up(c, error);
+    llvm_guard(&c->fatal);
     e->module = cpu_clone(&c->arena, module);
     if (!machine_open(&c->machine, e->options, error) || !build(e, &c->machine, error) ||
         !optimise(e, &c->machine, error))

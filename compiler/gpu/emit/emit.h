@@ -12,6 +12,7 @@
 
 #include "compiler/gpu/axis.h"
 #include "compiler/gpu/gpu.h"
+#include "compiler/gpu/guard.h"
 
 #include <llvm-c/Core.h>
 #include <llvm-c/DebugInfo.h>
@@ -68,9 +69,6 @@ _Noreturn void emit_fail(Emitter *e, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Starts LLVM once in the process; false: this LLVM lacks the target. Thread-safe. */
 bool llvm_start(void);
 LLVMTargetMachineRef llvm_machine(const GpuTarget *target);
-/* Between these two, an error that LLVM takes for fatal jumps to `place`. */
-void llvm_guard(jmp_buf *place);
-const char *llvm_fatal_message(void);
 /* Verifies, optimises, writes PTX. False: *message says why (in the arena). */
 bool llvm_write(Emitter *e, Text *ptx, const char **message);
 
