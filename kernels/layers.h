@@ -3,7 +3,7 @@
 #ifndef TKC_KERNELS_LAYERS_H
 #define TKC_KERNELS_LAYERS_H
 
-#include "kernels/tensor.h"
+#include "kernels/matrix.h" /* tkk_activation */
 
 #ifdef __cplusplus
 extern "C" {
@@ -79,6 +79,66 @@ TKC_API tkc_status tkk_norm_backward(tkk_library *library, tkc_stream *stream,
                                      const tkk_norm *problem);
 /* Bytes of workspace that tkk_norm_backward takes. */
 TKC_API uint64_t tkk_norm_workspace(tkk_library *library, const tkk_norm *problem);
+
+/* ---- element by element -------------------------------------------------------------------- */
+
+/* y = dropout(activation(x + bias) * gate) + residual, and its gradients. With a gate this is a
+ * gated linear unit (Shazeer, 2020): SwiGLU with TKK_SILU, GeGLU with TKK_GELU, where x and gate
+ * are the halves of one tensor (tkk_narrow). Without activation it is dropout alone.
+ *
+ *     x, gate, residual, y, dy, dx, dgate   one shape, rank 1 to 4, any strides
+ *     bias, dbias                           [last extent]
+ *
+ * Tensors marked optional are of rank 0 (all zeros) when they are not wanted. Each has its own
+ * dtype. `y` may be x, gate or residual; dx and dgate may be dy, x or gate.
+ *
+ * Dropout sets elements to 0 with probability `dropout` and scales the others by 1 / (1 - dropout).
+ * Which ones depends on seed, offset and the element's number in row-major order alone: on every
+ * device, for every layout, forward and backward. Element i has word i % 4 of Philox at counter
+ * offset + i / 4: add the number of elements by 4, rounded up, to the offset from call to call.
+ *
+ * The gradient of the residual is dy. */
+typedef struct tkk_activate {
+    uint32_t struct_size;
+    tkk_activation activation;
+    bool compile_only; /* compile what this call needs, run nothing */
+    float dropout;     /* in [0, 1] */
+    uint64_t seed, offset;
+    tkk_tensor x;            /* read */
+    tkk_tensor bias, gate;   /* read; optional */
+    tkk_tensor residual;     /* forward: read; optional */
+    tkk_tensor y;            /* forward: written */
+    tkk_tensor dy;           /* backward: read */
+    tkk_tensor dx, dgate;    /* backward: written; optional */
+    tkk_tensor dbias;        /* backward: written; optional: the sum of dx, as it is stored */
+    tkk_workspace workspace; /* backward, where dbias is wanted */
+} tkk_activate;
+
+#define TKK_ACTIVATE_INIT                                                                          \
+    { .struct_size = sizeof(tkk_activate) }
+
+TKC_API tkc_status tkk_activate_forward(tkk_library *library, tkc_stream *stream,
+                                        const tkk_activate *problem);
+TKC_API tkc_status tkk_activate_backward(tkk_library *library, tkc_stream *stream,
+                                         const tkk_activate *problem);
+/* Bytes of workspace that tkk_activate_backward takes. */
+TKC_API uint64_t tkk_activate_workspace(tkk_library *library, const tkk_activate *problem);
+
+typedef enum tkk_binary_kind {
+    TKK_ADD = 0,
+    TKK_SUBTRACT,
+    TKK_MULTIPLY,
+    TKK_DIVIDE,
+    TKK_MAXIMUM, /* NaN where either is */
+    TKK_MINIMUM,
+    TKK_BINARY_KIND_PIN_ = 0x7fffffff
+} tkk_binary_kind;
+
+/* out = x + y (- * / ...), rank 1 to 4, any strides and dtypes. x and y are repeated along
+ * dimensions where their extent is 1, and along those that they lack in front. `out` may be x or
+ * y. */
+TKC_API tkc_status tkk_binary(tkk_library *library, tkc_stream *stream, tkk_binary_kind kind,
+                              const tkk_tensor *x, const tkk_tensor *y, const tkk_tensor *out);
 
 /* ---- reductions --------------------------------------------------------------------------- */
 

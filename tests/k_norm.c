@@ -159,7 +159,7 @@ static void check_backward(TestDevice *device, Random *random, const Case *c, Pr
     test_ok(tkk_norm_backward(device->library, NULL, &norm));
 
     double *allowed_weight = test_numbers(p->n), *allowed_bias = test_numbers(p->n);
-    reference_norm_backward_tolerances(r, c->type, p->b, allowed_weight, allowed_bias);
+    reference_norm_backward_tolerances(r, c->type, REF_F32, p->b, allowed_weight, allowed_bias);
     const char *what = test_name(device, c->rms ? "rms norm" : "norm", c->type, "%lldx%lldx%lld",
                                  (long long)p->outer, (long long)p->n, (long long)p->inner);
     check_rows(p, &dx, what, p->dx, p->b);

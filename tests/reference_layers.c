@@ -144,14 +144,16 @@ void reference_norm_tolerances(const ReferenceNorm *p, ReferenceType out, double
 }
 
 /* z has 3 roundings and g one; the means those of their sums. */
-void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType out, double *dx,
-                                        double *dweight, double *dbias) {
+void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType out,
+                                        ReferenceType parameters, double *dx, double *dweight,
+                                        double *dbias) {
     double u = unit(), walk = REFERENCE_SIGMAS * sqrt((double)p->n) * u,
            last = reference_unit_roundoff(out);
     double down = REFERENCE_SIGMAS * sqrt((double)p->rows) * u;
     for (int64_t i = 0; i < p->n; i++) {
-        dweight[i] = last * fabs(p->dweight ? p->dweight[i] : 0) + reference_underflow(out);
-        dbias[i] = last * fabs(p->dbias ? p->dbias[i] : 0) + reference_underflow(out);
+        double round = reference_unit_roundoff(parameters), least = reference_underflow(parameters);
+        dweight[i] = round * fabs(p->dweight ? p->dweight[i] : 0) + least;
+        dbias[i] = round * fabs(p->dbias ? p->dbias[i] : 0) + least;
     }
     for (int64_t r = 0; r < p->rows; r++) {
         NormMeans means = norm_means(p, r);
@@ -167,4 +169,52 @@ void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType ou
             dbias[i] += (down + 2 * u) * fabs(p->dy[at]);
         }
     }
+}
+
+/* ---- element by element ------------------------------------------------------------------------
+ */
+
+void reference_philox(uint64_t seed, uint64_t counter, uint32_t words[4]) {
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0};
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53 * c[0], b = (uint64_t)0xCD9E8D57 * c[2];
+        uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ key[0], (uint32_t)b,
+                            (uint32_t)(a >> 32) ^ c[3] ^ key[1], (uint32_t)a};
+        for (int i = 0; i < 4; i++) c[i] = next[i];
+        key[0] += 0x9E3779B9;
+        key[1] += 0xBB67AE85;
+    }
+    for (int i = 0; i < 4; i++) words[i] = c[i];
+}
+
+double reference_activation_slope(ReferenceActivation activation, double x) {
+    switch (activation) {
+    case REF_RELU: return x > 0 ? 1 : 0;
+    case REF_LEAKY_RELU: return x > 0 ? 1 : 0.01;
+    case REF_GELU: return 0.5 * (1 + erf(x * M_SQRT1_2)) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+    case REF_SILU: {
+        double s = 1 / (1 + exp(-x));
+        return s * (1 + x * (1 - s));
+    }
+    case REF_GELU_TANH: {
+        double inner = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x), t = tanh(inner);
+        double steep = sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+        return 0.5 * (1 + t) + (fabs(t) < 1 ? 0.5 * x * (1 - t * t) * steep : 0);
+    }
+    default: return 1;
+    }
+}
+
+/* Each is x times a number in [0, 1] that has an absolute error of a few u; x has one rounding. */
+double reference_activation_error(double x) {
+    return 12 * unit() * fabs(x);
+}
+
+/* Sums of such numbers and products with bounded ones. In the slope of gelu's approximation 1 - s
+ * is off by 3 u where s is not yet 1, below 5.5, and is multiplied by the slope of the cubic. */
+double reference_activation_slope_error(ReferenceActivation activation, double x) {
+    double cubic = 0;
+    if (activation == REF_GELU_TANH && fabs(x) < 5.5) cubic = 3 * fabs(x) * (1.6 + 0.215 * x * x);
+    return (16 + cubic) * unit();
 }
