@@ -105,7 +105,8 @@ static tkc_status launch(tkk_library *library, tkc_stream *stream,
     if (l->places) rows_add(&rows, (places = rows_reduced(l->places, l->x, l->dim), &places));
     rows_end(&rows);
     if (rows.lanes == 0 || rows.middle == 0 || rows.outer == 0) return TKC_OK;
-    RowBlock block = rows_block(&rows, library, 2048);
+    RowBlock block = rows_block(&rows, library, runs_on_host(library) ? 16384 : 2048);
+    bool whole = block.whole && !l->places && l->parts.count == 1;
     Call call;
     call_begin(&call, library, &file, "reduce_rows");
     call.num_warps = block.warps;
@@ -122,6 +123,7 @@ static tkc_status launch(tkk_library *library, tkc_stream *stream,
     call_optional(&call, "x_places", l->x_places);
     call_optional(&call, "places", l->places);
     call_constant(&call, "KIND", kinds[options->kind]);
+    call_constant(&call, "WHOLE", whole ? "True" : "False");
     call_constant(&call, "SQUARE", l->square ? "True" : "False");
     call_constant(&call, "ROOT", l->root ? "True" : "False");
     tkc_grid grid = rows_grid(&rows, &block);
