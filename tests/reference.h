@@ -91,7 +91,8 @@ double reference_matmul_tolerance(ReferenceType out, int64_t k, double operand_e
  */
 
 /* [batch, heads, q_length, dim] and [batch, kv_heads, kv_length, dim]; lse [batch, heads,
- * q_length]. Row i sees column j when j <= i + diagonal (causal), else all. */
+ * q_length]; bias [batch, heads, q_length, kv_length]. Row i stands at column i + diagonal; causal:
+ * it sees none after that. */
 typedef struct ReferenceAttention {
     int64_t batch, heads, kv_heads, q_length, kv_length, dim, diagonal;
     bool causal;
@@ -100,13 +101,27 @@ typedef struct ReferenceAttention {
     const double *dout; /* NULL: forward only */
     double *out, *lse;
     double *dq, *dk, *dv;
+
+    /* What follows is off when zero, and means what it does in kernels/attention.h. */
+    bool relu, windowed;
+    int64_t left, right; /* of the window; negative: no limit */
+    double soft_cap, dropout;
+    const double *bias; /* -inf: the column is not seen */
+    double *dbias;
+    const double *slopes;
+    uint64_t seed;
+    int64_t first_place; /* dropout's number of the first head of the first batch */
+
     /* Norms of the terms of each result, for tolerances; NULL: not wanted. */
-    double *out_noise, *dq_noise, *dk_noise, *dv_noise;
+    double *out_noise, *dq_noise, *dk_noise, *dv_noise, *dbias_noise;
     double score_noise, score_largest; /* set: largest norm of the terms of a score, and |score| */
     double largest_input;              /* set: largest magnitude in q, k, v, dout */
+    double least_margin; /* set: least |score| / norm of its terms, when out_noise is wanted */
 } ReferenceAttention;
 
 void reference_attention(ReferenceAttention *problem);
+/* The first word of Philox 4x32-10. */
+uint32_t reference_philox(uint64_t key, const uint32_t counter[4]);
 
 /* How a kernel computed: the dtype P and dS are rounded to, roundings before the last (1; the
  * kernels of 2022: 2), and the relative error of each operand of a product (tf32). */
