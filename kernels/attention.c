@@ -318,6 +318,11 @@ static tkc_status launch_delta(tkk_library *library, tkc_stream *stream, const t
     call_int(&call, p->q.shape[L]);
     call_constant_int(&call, "HEAD_DIM", p->q.shape[D]);
     call_constant_int(&call, "BLOCK_M", block);
+    if (has_sequences(p)) {
+        call_tensor(&call, "q_starts", &p->q_starts);
+        call_type(&call, "sequences", "i32");
+        call_int(&call, sequences(p));
+    }
     return call_launch(&call, stream,
                        tkc_grid2(tkc_cdiv(p->q.shape[L], block), p->q.shape[B] * p->q.shape[H]));
 }
