@@ -161,6 +161,12 @@ static const Blocks blocks32[3][3] = {
     [BACKWARD_Q] = {{64, 64, 8, 2}, {64, 32, 8, 2}, {32, 32, 8, 1}},
 };
 
+/* On host cores scores and operands of a block should fit the second cache, whatever the dtype;
+ * wide blocks mean less to do for each row on the way. */
+static const Blocks blocks_host[3] = {[FORWARD] = {128, 256, 4, 1},
+                                      [BACKWARD_KV] = {128, 128, 4, 1},
+                                      [BACKWARD_Q] = {128, 128, 4, 1}};
+
 static int32_t fit(int32_t block, int64_t length) {
     int64_t enough = next_power_of_two(length);
     if (enough < 16) enough = 16; /* the least a dot takes */
@@ -182,7 +188,23 @@ static int64_t sequences(const tkk_attention *p) {
     return has_sequences(p) ? p->q_starts.shape[0] - 1 : p->q.shape[B];
 }
 
-static Blocks pick(const tkk_attention *p, int kernel) {
+/* The block whose length the grid divides is halved until every core has two programs or so. */
+static Blocks pick_host(const tkk_library *library, const tkk_attention *p, int kernel) {
+    Blocks blocks = blocks_host[kernel];
+    if (p->mask != TKK_NO_MASK) blocks.n = blocks.n < 128 ? blocks.n : 128;
+    blocks.m = fit(blocks.m, longest_q(p));
+    blocks.n = fit(blocks.n, longest_kv(p));
+    const bool by_keys = kernel == BACKWARD_KV;
+    int32_t *divided = by_keys ? &blocks.n : &blocks.m;
+    const int64_t heads = sequences(p) * (by_keys ? p->k : p->q).shape[H];
+    const int64_t length = by_keys ? longest_kv(p) : longest_q(p);
+    while (*divided > 64 && heads * tkc_cdiv(length, *divided) < 2 * (int64_t)processors(library))
+        *divided /= 2;
+    return blocks;
+}
+
+static Blocks pick(const tkk_library *library, const tkk_attention *p, int kernel) {
+    if (runs_on_host(library)) return pick_host(library, p, kernel);
     int64_t dim = p->q.shape[D];
     const Blocks *by_dim = (p->q.dtype == TKC_F32 ? blocks32 : blocks16)[kernel];
     Blocks blocks = by_dim[dim <= 64 ? 0 : dim <= 128 ? 1 : 2];
@@ -286,7 +308,7 @@ static tkc_grid kv_grid(const tkk_attention *p, Blocks blocks) {
 
 tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
     CHECK(check_forward(p));
-    Blocks blocks = pick(p, FORWARD);
+    Blocks blocks = pick(library, p, FORWARD);
     Call call;
     begin(&call, library, p, "attention_forward", blocks);
     call_tensor(&call, "q", &p->q);
@@ -351,7 +373,7 @@ tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
     if (p->weighting == TKK_SOFTMAX) CHECK(launch_delta(library, stream, p));
 
     Call call;
-    Blocks blocks = pick(p, BACKWARD_KV);
+    Blocks blocks = pick(library, p, BACKWARD_KV);
     begin(&call, library, p, "attention_backward_kv", blocks);
     add_inputs(&call, p);
     call_tensor(&call, "dk", &p->dk);
@@ -363,7 +385,7 @@ tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
     add_options(&call, p);
     CHECK(call_launch(&call, stream, kv_grid(p, blocks)));
 
-    blocks = pick(p, BACKWARD_Q);
+    blocks = pick(library, p, BACKWARD_Q);
     begin(&call, library, p, "attention_backward_q", blocks);
     add_inputs(&call, p);
     call_tensor(&call, "dq", &p->dq);
