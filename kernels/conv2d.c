@@ -399,7 +399,7 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     enum { CACHED = 1 << 20 };
     const bool host = runs_on_host(library);
     const int64_t least = host ? 4 : 16, count = s->K * taps_of(s);
-    Plan plan = {.pixels = choose_pixels(library, s->out, host ? 128 : 64),
+    Plan plan = {.pixels = choose_pixels(library, s->out, host ? 128 : 32),
                  .block_m = fit(s->M, least, host ? 128 : 64),
                  .block_n = fit(count, 16, host ? 128 : 64)};
     plan.lines = s->batch * divide_up(s->out[0], plan.pixels.h);

@@ -359,6 +359,7 @@ static Group read_group(const tkk_library *library, uint32_t count, const Produc
         strides_of(&products[i], strides);
         for (uint32_t d = 0; d < 6; d++)
             g.aligned = g.aligned && (g.unit[d] || strides[d] % 16 == 0);
+        g.aligned = g.aligned && products[i].N % 16 == 0 && products[i].K % 16 == 0;
         for (uint32_t d = 0; d < 3; d++)
             g.aligned = g.aligned && address_of(&tensors[d]->data) % 16 == 0;
     }

@@ -293,12 +293,15 @@ static ExitStatus compile_kernel(Job *job, const char *kernel_name) {
     return written;
 }
 
-/* Does the file say all types of its run-time parameters? Then it is a kernel, no helper. */
+/* Does the file say all types of its run-time parameters? Then it is a kernel, no helper. A
+ * parameter that is None by default is not there. */
 static bool is_typed(Job *job, const char *function) {
     tkc_source_parameter parameter;
     bool some = false;
     for (uint32_t i = 0; source_parameter(job->source, function, i, &parameter); i++) {
         if (parameter.is_constexpr || source_is_named(&job->constants, parameter.name)) continue;
+        const char *otherwise = parameter.default_value;
+        if (!parameter.type && otherwise && strcmp(otherwise, "None") == 0) continue;
         if (!parameter.type) return false;
         some = true;
     }
