@@ -1,5 +1,6 @@
 /* gpu.h: the GPU back end: BLOCK-level IR in, PTX out.
  *
+ *            bases             a block of pointers is a scalar pointer and offsets
  *     BLOCK  --lay-->  LAID    every block value has a layout; changes of layout are `convert` ops
  *            settle            fewer and cheaper converts
  *            pipeline          loads of loops go ahead by cp.async into rings of shared buffers
@@ -44,6 +45,7 @@ const GpuTarget *gpu_target(const char *name); /* "sm_80", "cuda:80"; NULL when 
  * target is found in module->target. */
 extern const Pass pipeline_gpu[];
 
+bool pass_bases(Module *module);    /* BLOCK: pointers as scalars and offsets */
 bool pass_lay(Module *module);      /* BLOCK -> LAID */
 bool pass_settle(Module *module);   /* LAID */
 bool pass_pipeline(Module *module); /* LAID: software pipelining of `for` */

@@ -3,6 +3,7 @@
 
 const Pass pipeline_gpu[] = {
     {"math", pass_math, LEVEL_BLOCK, "exp, sin, ... become arithmetic"},
+    {"bases", pass_bases, LEVEL_BLOCK, "blocks of pointers: a scalar one and offsets"},
     {"lay", pass_lay, LEVEL_LAID, "give every block a layout"},
     {"settle", pass_settle, LEVEL_LAID, "fewer and cheaper converts"},
     {"pipeline", pass_pipeline, LEVEL_LAID, "loads for dots ahead of their loops"},

@@ -12,7 +12,7 @@ static const char triple[] = "nvptx64-nvidia-cuda";
 
 /* Enough to clean up what the emitter writes; the default pipelines take three times as long and
  * end in the same machine code, since ptxas does the rest. */
-static const char passes[] = "function(early-cse,simplifycfg,loop-mssa(licm),early-cse<memssa>,"
+static const char passes[] = "function(early-cse,simplifycfg,early-cse<memssa>,"
                              "instcombine<no-verify-fixpoint>,adce,simplifycfg)";
 
 /* Per process: LLVM's own state is so. */

@@ -3,7 +3,8 @@
  * What differs from another value by a constant, and what widens a 32-bit number, is made again in
  * each block that uses it. Constant offsets then become part of the addresses of instructions, and
  * a loop holds one register instead of one for each distance. LLVM's own passes do the opposite:
- * they find the common value far above and keep it.
+ * they find the common value far above and keep it. So that its last ones do not do it again, what
+ * such values start from goes through a move that LLVM cannot look into; ptxas drops it.
  */
 #include "compiler/gpu/emit/emit.h"
 
@@ -11,39 +12,41 @@ typedef struct Remade {
     Scalar from, here;
 } Remade;
 
-static bool has_constant(Scalar instruction, unsigned from) {
-    for (int i = (int)from; i < LLVMGetNumOperands(instruction); i++)
-        if (!LLVMIsAConstantInt(LLVMGetOperand(instruction, (unsigned)i))) return false;
-    return true;
-}
-
-static bool is_widening(Scalar x) {
-    return LLVMIsASExtInst(x) || LLVMIsAZExtInst(x);
-}
-
-static bool is_cheap(Scalar x) {
-    if (!LLVMIsAInstruction(x)) return false;
-    switch (LLVMGetInstructionOpcode(x)) {
-    case LLVMGetElementPtr: return has_constant(x, 1);
-    case LLVMAdd:
-    case LLVMOr:
-    case LLVMXor: return has_constant(x, 1);
-    case LLVMShl: return has_constant(x, 1) && is_widening(LLVMGetOperand(x, 0));
-    case LLVMSExt:
-    case LLVMZExt: {
-        ScalarType from = LLVMTypeOf(LLVMGetOperand(x, 0));
-        return LLVMGetTypeKind(from) == LLVMIntegerTypeKind && LLVMGetIntTypeWidth(from) == 32;
-    }
-    default: return false;
-    }
-}
-
 typedef struct Sink {
     Emitter *e;
     LLVMBasicBlockRef block;
     Remade known[512];
     uint32_t count;
 } Sink;
+
+static bool is_i32(Scalar x) {
+    ScalarType type = LLVMTypeOf(x);
+    return LLVMGetTypeKind(type) == LLVMIntegerTypeKind && LLVMGetIntTypeWidth(type) == 32;
+}
+
+static bool has_constants(Scalar instruction, unsigned from) {
+    for (int i = (int)from; i < LLVMGetNumOperands(instruction); i++)
+        if (!LLVMIsAConstantInt(LLVMGetOperand(instruction, (unsigned)i))) return false;
+    return true;
+}
+
+static bool is_widening(Scalar x) {
+    return (LLVMIsASExtInst(x) || LLVMIsAZExtInst(x)) && is_i32(LLVMGetOperand(x, 0));
+}
+
+static bool is_cheap(Scalar x) {
+    if (!LLVMIsAInstruction(x)) return false;
+    switch (LLVMGetInstructionOpcode(x)) {
+    case LLVMGetElementPtr: return has_constants(x, 1);
+    case LLVMAdd:
+    case LLVMOr:
+    case LLVMXor: return has_constants(x, 1) && is_i32(x);
+    case LLVMShl: return has_constants(x, 1) && is_widening(LLVMGetOperand(x, 0));
+    case LLVMSExt:
+    case LLVMZExt: return is_widening(x);
+    default: return false;
+    }
+}
 
 static Scalar remade(Sink *s, Scalar value) {
     for (uint32_t i = 0; i < s->count; i++)
@@ -70,11 +73,36 @@ static void sink_into(Sink *s) {
         }
 }
 
+/* What the numbers made anew start from, behind a move each. */
+static void hide_roots(Sink *s) {
+    Remade moves[64];
+    uint32_t count = 0;
+    Scalar first = LLVMGetFirstInstruction(s->block);
+    while (LLVMIsAPHINode(first)) first = LLVMGetNextInstruction(first);
+    for (uint32_t k = 0; k < s->count; k++) {
+        Scalar here = s->known[k].here, root = LLVMGetOperand(here, 0), move = NULL;
+        bool pointer = LLVMTypeOf(root) == s->e->shared;
+        if (!pointer && !is_i32(root)) continue;
+        if (LLVMIsAInstruction(root) && LLVMGetInstructionParent(root) == s->block) continue;
+        for (uint32_t i = 0; i < count; i++)
+            if (moves[i].from == root) move = moves[i].here;
+        if (!move) {
+            if (count == ARRAY_LENGTH(moves)) return;
+            LLVMPositionBuilderBefore(s->e->builder, first);
+            move = emit_asm(s->e, "mov.b32 $0, $1;", "=r,r", LLVMTypeOf(root), 1, &root, true);
+            moves[count++] = (Remade){root, move};
+        }
+        LLVMSetOperand(here, 0, move);
+    }
+}
+
 void emit_sink(Emitter *e) {
     Sink *s = arena_new(e->arena, Sink);
+    LLVMSetCurrentDebugLocation2(e->builder, NULL);
     for (LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(e->function); block;
          block = LLVMGetNextBasicBlock(block)) {
         s->e = e, s->block = block, s->count = 0;
         sink_into(s);
+        hide_roots(s);
     }
 }
