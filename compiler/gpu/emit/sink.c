@@ -73,26 +73,25 @@ static void sink_into(Sink *s) {
         }
 }
 
-/* What the numbers made anew start from, behind a move each. */
+/* What cheap values start from, behind a move each. */
 static void hide_roots(Sink *s) {
-    Remade moves[64];
-    uint32_t count = 0;
+    VEC(Remade) moves = {0};
     Scalar first = LLVMGetFirstInstruction(s->block);
     while (LLVMIsAPHINode(first)) first = LLVMGetNextInstruction(first);
-    for (uint32_t k = 0; k < s->count; k++) {
-        Scalar here = s->known[k].here, root = LLVMGetOperand(here, 0), move = NULL;
-        bool pointer = LLVMTypeOf(root) == s->e->shared;
-        if (!pointer && !is_i32(root)) continue;
+    for (Scalar x = first; x; x = LLVMGetNextInstruction(x)) {
+        if (!is_cheap(x)) continue;
+        Scalar root = LLVMGetOperand(x, 0), move = NULL;
+        if (LLVMTypeOf(root) != s->e->shared && !is_i32(root)) continue;
+        if (!LLVMIsAInstruction(root) && !LLVMIsAArgument(root)) continue;
         if (LLVMIsAInstruction(root) && LLVMGetInstructionParent(root) == s->block) continue;
-        for (uint32_t i = 0; i < count; i++)
-            if (moves[i].from == root) move = moves[i].here;
+        for (uint32_t i = 0; i < moves.length; i++)
+            if (moves.data[i].from == root) move = moves.data[i].here;
         if (!move) {
-            if (count == ARRAY_LENGTH(moves)) return;
             LLVMPositionBuilderBefore(s->e->builder, first);
             move = emit_asm(s->e, "mov.b32 $0, $1;", "=r,r", LLVMTypeOf(root), 1, &root, true);
-            moves[count++] = (Remade){root, move};
+            vec_push(s->e->arena, &moves, ((Remade){root, move}));
         }
-        LLVMSetOperand(here, 0, move);
+        LLVMSetOperand(x, 0, move);
     }
 }
 
