@@ -500,6 +500,14 @@ static bool is_dot_chain(Lay *l, Value *value, uint32_t depth) {
     return moved && is_dot_chain(l, moved, depth - 1);
 }
 
+/* Would a thread hold much more of the value than it does? (The operand of an FMA dot is all of K.)
+ * A dot reads such an operand step by step from shared memory. */
+static bool holds_many(const Layout *home, const Layout *layout) {
+    enum { MANY_BITS = 6 };
+    const uint32_t bits = layout->bits[PLACE_REGISTER];
+    return bits >= MANY_BITS && bits > home->bits[PLACE_REGISTER] + 1u;
+}
+
 static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot) {
     if (!type_is_block(value->type)) return value;
     value = original(l, value);
@@ -514,7 +522,8 @@ static Value *value_in(Lay *l, Value *value, const Layout *layout, bool for_dot)
     }
     if (for_dot && value->op && op_is(value->op, OPF_ELEMENT) && is_dot_chain(l, value, 8))
         return remake(l, value, layout, true);
-    if (for_dot && layout_conversion(home, layout, NULL) == CONVERT_SHARED)
+    if (for_dot && (layout_conversion(home, layout, NULL) == CONVERT_SHARED ||
+                    holds_many(home, layout)))
         return through_shared(l, value, layout);
     value_in(l, value, home, false); /* gives it its type */
     Builder b = after(l, value);

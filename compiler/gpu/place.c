@@ -277,11 +277,29 @@ static void open_access(Walk *w, Access access) {
     vec_push(w->placer->arena, &w->open, access);
 }
 
+static Access access_of_shared(const Walk *w, const Op *op) {
+    const Op *alloc = op_operand(op, 0)->op;
+    return shared_access(alloc, gpu_scratch_bytes(w->placer->module, alloc),
+                         op->code != OP_shared_load);
+}
+
+/* A load from shared memory, or a renaming of what it loaded. */
+static bool is_read(const Op *op) {
+    return op && (op->code == OP_shared_load || op->code == OP_permute || op->code == OP_reshape ||
+                  op->code == OP_expand_dims);
+}
+
+/* The barrier that a load needs stands in front of the loads before it too: a dot that comes next
+ * may then read what they load step by step. */
 static void barrier_before(Walk *w, Op *op) {
-    Builder b = {w->placer->module, op->parent, op, op->at};
+    Op *place = op;
+    while (op->code == OP_shared_load && is_read(place->previous)) place = place->previous;
+    Builder b = {w->placer->module, op->parent, place, op->at};
     build_op(&b, OP_barrier, 0, NULL, 0, NULL);
     w->inserted++;
     w->open.length = 0;
+    for (; place != op; place = place->next)
+        if (place->code == OP_shared_load) open_access(w, access_of_shared(w, place));
 }
 
 /* One access of an op. */
@@ -335,9 +353,7 @@ static void forget_ring(Walk *w, const Op *ring) {
 
 static void walk_op(Walk *w, Op *op) {
     if (op->code == OP_shared_alloc) forget_ring(w, op);
-    const Op *alloc = op->operand_count && op_operand(op, 0)->type->kind == TYPE_SHARED
-                          ? op_operand(op, 0)->op
-                          : NULL;
+    const bool shared = op->operand_count && op_operand(op, 0)->type->kind == TYPE_SHARED;
     uint32_t own = op->code == OP_shared_alloc ? 0 : gpu_scratch_bytes(w->placer->module, op);
     bool scalar_atomic = (op->code == OP_atomic_rmw || op->code == OP_atomic_cas) &&
                          !type_is_block(op_operand(op, 0)->type);
@@ -346,9 +362,7 @@ static void walk_op(Walk *w, Op *op) {
     if (op->code == OP_barrier) w->open.length = 0;
     if (op->region_count && (op->code == OP_for || op->code == OP_if || op->code == OP_while))
         walk_control(w, op);
-    if (alloc)
-        accesses[count++] = shared_access(alloc, gpu_scratch_bytes(w->placer->module, alloc),
-                                          op->code != OP_shared_load);
+    if (shared) accesses[count++] = access_of_shared(w, op);
     if (own) accesses[count++] = shared_access(op, own, true);
     if (op->code == OP_load || op->code == OP_store)
         accesses[count++] = global_access(op_operand(op, 0), op->code == OP_store);
