@@ -44,7 +44,9 @@ static const ReferenceActivation references[] = {
 static double kept_scale(const tkk_activate *p, int64_t i) {
     if (p->dropout == 0) return 1;
     uint32_t words[4];
-    reference_philox(p->seed, p->offset + (uint64_t)i / 4, words);
+    const uint64_t place = p->offset + (uint64_t)i / 4;
+    const uint32_t counter[4] = {(uint32_t)place, (uint32_t)(place >> 32)};
+    reference_philox(p->seed, counter, words);
     bool kept = (double)words[i % 4] >= rint((double)p->dropout * 0x1p32);
     return kept ? 1 / (1 - (double)p->dropout) : 0;
 }

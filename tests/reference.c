@@ -132,6 +132,20 @@ void random_fill(Random *random, ReferenceType type, double deviation, double *t
         to[i] = reference_round(type, deviation * random_normal(random));
 }
 
+void reference_philox(uint64_t key, const uint32_t counter[4], uint32_t words[4]) {
+    uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32);
+    memmove(words, counter, 4 * sizeof *words);
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53 * words[0], b = (uint64_t)0xCD9E8D57 * words[2];
+        words[0] = (uint32_t)(b >> 32) ^ words[1] ^ low;
+        words[2] = (uint32_t)(a >> 32) ^ words[3] ^ high;
+        words[1] = (uint32_t)b;
+        words[3] = (uint32_t)a;
+        low += 0x9E3779B9;
+        high += 0xBB67AE85;
+    }
+}
+
 /* ---- threads ---------------------------------------------------------------------------- */
 
 typedef struct Crew {

@@ -45,6 +45,10 @@ double random_normal(Random *random);  /* mean 0, deviation 1 */
 /* n normal numbers of this deviation, rounded to the dtype. */
 void random_fill(Random *random, ReferenceType type, double deviation, double *to, int64_t n);
 
+/* Philox 4x32-10 (Salmon et al., SC 2011), what kernels draw from. The low word of a key and of a
+ * counter is the first one. */
+void reference_philox(uint64_t key, const uint32_t counter[4], uint32_t words[4]);
+
 /* ---- work ----------------------------------------------------------------------------------- */
 
 /* Calls work(context, i) for i in [0, n), on all processors. */
@@ -120,8 +124,6 @@ typedef struct ReferenceAttention {
 } ReferenceAttention;
 
 void reference_attention(ReferenceAttention *problem);
-/* The first word of Philox 4x32-10. */
-uint32_t reference_philox(uint64_t key, const uint32_t counter[4]);
 
 /* How a kernel computed: the dtype P and dS are rounded to, roundings before the last (1; the
  * kernels of 2022: 2), and the relative error of each operand of a product (tf32). */

@@ -54,21 +54,6 @@ static void clear(int64_t n, double *to) {
     memset(to, 0, (size_t)n * sizeof *to);
 }
 
-uint32_t reference_philox(uint64_t key, const uint32_t counter[4]) {
-    uint32_t c[4], k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
-    memcpy(c, counter, sizeof c);
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53 * c[0], b = (uint64_t)0xCD9E8D57 * c[2];
-        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
-        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
-        c[1] = (uint32_t)b;
-        c[3] = (uint32_t)a;
-        k0 += 0x9E3779B9;
-        k1 += 0xBB67AE85;
-    }
-    return c[0];
-}
-
 /* The rows of one block of one query head. */
 typedef struct Rows {
     int64_t head, first, count, columns; /* columns: those after them no row sees */
@@ -120,8 +105,9 @@ static double drop_of(const ReferenceAttention *p, const Rows *r, int64_t i, int
     if (p->dropout <= 0) return 1;
     const uint32_t counter[] = {(uint32_t)j, (uint32_t)(r->first + i),
                                 (uint32_t)(p->first_place + r->head), 0};
-    bool dropped = reference_philox(p->seed, counter) < llround(p->dropout * 0x1p32);
-    return dropped ? 0 : 1 / (1 - p->dropout);
+    uint32_t words[4];
+    reference_philox(p->seed, counter, words);
+    return words[0] < llround(p->dropout * 0x1p32) ? 0 : 1 / (1 - p->dropout);
 }
 
 /* Scores of one row, in w: from products to weights. Returns the logarithm of their sum. */

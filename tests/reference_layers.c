@@ -174,20 +174,6 @@ void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType ou
 /* ---- element by element ------------------------------------------------------------------------
  */
 
-void reference_philox(uint64_t seed, uint64_t counter, uint32_t words[4]) {
-    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    uint32_t c[4] = {(uint32_t)counter, (uint32_t)(counter >> 32), 0, 0};
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53 * c[0], b = (uint64_t)0xCD9E8D57 * c[2];
-        uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ key[0], (uint32_t)b,
-                            (uint32_t)(a >> 32) ^ c[3] ^ key[1], (uint32_t)a};
-        for (int i = 0; i < 4; i++) c[i] = next[i];
-        key[0] += 0x9E3779B9;
-        key[1] += 0xBB67AE85;
-    }
-    for (int i = 0; i < 4; i++) words[i] = c[i];
-}
-
 double reference_activation_slope(ReferenceActivation activation, double x) {
     switch (activation) {
     case REF_RELU: return x > 0 ? 1 : 0;

@@ -49,8 +49,6 @@ void reference_norm_backward_tolerances(const ReferenceNorm *p, ReferenceType ou
 /* ---- element by element ------------------------------------------------------------------------
  */
 
-/* Words 0 to 3 of Philox 4x32-10 (Salmon et al., SC 2011): key `seed`, counter `counter`. */
-void reference_philox(uint64_t seed, uint64_t counter, uint32_t words[4]);
 /* f'(x); and how far off a kernel's f(x) and f'(x) may be. */
 double reference_activation_slope(ReferenceActivation activation, double x);
 double reference_activation_error(double x);

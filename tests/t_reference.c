@@ -79,7 +79,10 @@ END_TEST
 
 enum { B = 2, H = 4, KV = 2, Q = 9, L = 13, D = 3, NQ = B * H * Q * D, NK = B * KV * L * D };
 
+enum { NS = B * H * Q * L };
+
 static double q[NQ], k[NK], v[NK], dout[NQ], out[NQ], lse[B * H * Q], dq[NQ], dk[NK], dv[NK];
+static double bias[NS], dbias[NS], slopes[H];
 
 /* sum(out * dout): its derivatives are the gradients. */
 static double objective(ReferenceAttention p) {
@@ -145,6 +148,73 @@ START_TEST(gradients) {
 }
 END_TEST
 
+/* Each option, and most of them together. */
+START_TEST(gradients_of_options) {
+    Random random = random_from_seed(4);
+    random_fill(&random, REF_F64, 1, q, NQ);
+    random_fill(&random, REF_F64, 1, k, NK);
+    random_fill(&random, REF_F64, 1, v, NK);
+    random_fill(&random, REF_F64, 1, dout, NQ);
+    random_fill(&random, REF_F64, 1, bias, NS);
+    random_fill(&random, REF_F64, 0.1, slopes, H);
+    for (int i = 0; i < NS; i += 7) bias[i] = -INFINITY;
+    const ReferenceAttention plain = {.batch = B,
+                                      .heads = H,
+                                      .kv_heads = KV,
+                                      .q_length = Q,
+                                      .kv_length = L,
+                                      .dim = D,
+                                      .diagonal = L - Q,
+                                      .scale = 0.7,
+                                      .q = q,
+                                      .k = k,
+                                      .v = v,
+                                      .dout = dout,
+                                      .out = out,
+                                      .lse = lse,
+                                      .dq = dq,
+                                      .dk = dk,
+                                      .dv = dv};
+    for (int i = 0; i < 6; i++) {
+        ReferenceAttention p = plain;
+        if (i == 0 || i == 5) p.soft_cap = 1.5;
+        if (i == 1 || i == 5) p.windowed = true, p.left = 3, p.right = 2;
+        if (i == 2 || i == 5) p.dropout = 0.3, p.seed = 5, p.first_place = 7;
+        if (i == 3 || i == 5) p.bias = bias, p.dbias = dbias, p.slopes = slopes;
+        if (i >= 4) p.relu = true;
+        reference_attention(&p);
+        check_gradient(&p, q, dq, NQ);
+        check_gradient(&p, k, dk, NK);
+        check_gradient(&p, v, dv, NK);
+        if (!p.bias) continue;
+        for (int j = 0; j < NS; j += 7) bias[j] = -INFINITY;
+        for (int j = 1; j < NS; j += 7)
+            check_gradient(&p, bias + j, dbias + j, 6 < NS - j ? 6 : NS - j);
+        for (int j = 0; j < NS; j += 7) EXPECT(dbias[j] == 0);
+    }
+}
+END_TEST
+
+/* Known answers of the paper's authors. */
+START_TEST(philox) {
+    static const struct {
+        uint64_t key;
+        uint32_t counter[4], words[4];
+    } known[] = {
+        {0, {0}, {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}},
+        {~(uint64_t)0, {~0u, ~0u, ~0u, ~0u}, {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}},
+        {0x299f31d0a4093822,
+         {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344},
+         {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
+    };
+    for (int i = 0; i < 3; i++) {
+        uint32_t words[4];
+        reference_philox(known[i].key, known[i].counter, words);
+        ck_assert_mem_eq(words, known[i].words, sizeof words);
+    }
+}
+END_TEST
+
 /* The forward pass from its definition, one row at a time. */
 START_TEST(definition) {
     Random random = random_from_seed(3);
@@ -191,6 +261,8 @@ int main(void) {
     tcase_add_test(tests, round_to_even);
     tcase_add_test(tests, product);
     tcase_add_test(tests, gradients);
+    tcase_add_test(tests, gradients_of_options);
+    tcase_add_test(tests, philox);
     tcase_add_test(tests, definition);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
