@@ -211,7 +211,7 @@ static void add_epilogue(Call *call, const Product *p) {
     }
 }
 
-static void add_blocks(Call *call, const Blocks *blocks, bool even_mn, bool even_k) {
+void call_blocks(Call *call, const Blocks *blocks, bool even_mn, bool even_k) {
     call->num_warps = blocks->warps;
     call_constant(call, "EVEN_MN", even_mn ? "True" : "False");
     call_constant(call, "EVEN_K", even_k ? "True" : "False");
@@ -223,7 +223,7 @@ static void add_blocks(Call *call, const Blocks *blocks, bool even_mn, bool even
 static void add_choices(Call *call, const Product *p, const Plan *plan) {
     const Blocks *b = &plan->blocks;
     call_constant(call, "PRECISION", p->options->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
-    add_blocks(call, b, p->M % b->m == 0 && p->N % b->n == 0, p->K % b->k == 0);
+    call_blocks(call, b, p->M % b->m == 0 && p->N % b->n == 0, p->K % b->k == 0);
 }
 
 /* ---- launches ------------------------------------------------------------------------------- */
@@ -397,7 +397,7 @@ static tkc_status launch_group(tkk_library *library, tkc_stream *stream, const G
     for (uint32_t d = 0; d < 6; d++) call_constant(&call, units[d], g->unit[d] ? "True" : "False");
     call_constant(&call, "ACTIVATION", activation_names[o->activation]);
     call_constant(&call, "PRECISION", o->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
-    add_blocks(&call, &g->blocks, g->even_mn, g->even_k);
+    call_blocks(&call, &g->blocks, g->even_mn, g->even_k);
     call_constant_int(&call, "COUNT", next_power_of_two(count));
     return call_launch(&call, stream, tkc_grid1(g->tiles));
 }

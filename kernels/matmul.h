@@ -18,5 +18,8 @@ typedef struct Blocks {
 } Blocks;
 
 Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t M, int64_t N, int64_t K);
+/* Adds them as constants of a kernel of matmul.tk, and the number of warps. `even_mn`, `even_k`:
+ * the sizes are multiples of the blocks. */
+void call_blocks(Call *call, const Blocks *blocks, bool even_mn, bool even_k);
 
 #endif

@@ -120,7 +120,9 @@ int test_main(Suite *suite) {
 
 tkc_dtype test_dtype(ReferenceType type) {
     static const tkc_dtype dtypes[] = {
-        [REF_F16] = TKC_F16, [REF_BF16] = TKC_BF16, [REF_F32] = TKC_F32, [REF_F64] = TKC_F64};
+        [REF_F16] = TKC_F16, [REF_BF16] = TKC_BF16,     [REF_F32] = TKC_F32,
+        [REF_F64] = TKC_F64, [REF_F8E4M3] = TKC_F8E4M3, [REF_F8E5M2] = TKC_F8E5M2,
+        [REF_I8] = TKC_I8,   [REF_I32] = TKC_I32};
     return dtypes[type];
 }
 

@@ -12,13 +12,22 @@
 
 typedef struct Format {
     size_t size;
-    int mantissa, exponent; /* bits */
+    int mantissa, exponent; /* bits; both 0: an integer */
+    bool finite;            /* the largest exponent is as good as others, but for one NaN */
 } Format;
 
 static const Format formats[] = {[REF_F16] = {2, 10, 5},
                                  [REF_BF16] = {2, 7, 8},
                                  [REF_F32] = {4, 23, 8},
-                                 [REF_F64] = {8, 52, 11}};
+                                 [REF_F64] = {8, 52, 11},
+                                 [REF_F8E4M3] = {1, 3, 4, true},
+                                 [REF_F8E5M2] = {1, 2, 5},
+                                 [REF_I8] = {1},
+                                 [REF_I32] = {4}};
+
+static bool is_integer(const Format *f) {
+    return f->mantissa == 0;
+}
 
 static int least_exponent(const Format *f) { /* of a normal number */
     return 2 - (1 << (f->exponent - 1));
@@ -29,11 +38,13 @@ size_t reference_size(ReferenceType type) {
 }
 
 double reference_unit_roundoff(ReferenceType type) {
-    return ldexp(1, -formats[type].mantissa - 1);
+    const Format *f = &formats[type];
+    return is_integer(f) ? 0 : ldexp(1, -f->mantissa - 1);
 }
 
 double reference_underflow(ReferenceType type) {
     const Format *f = &formats[type];
+    if (is_integer(f)) return 0;
     if (type == REF_F32) return ldexp(1, least_exponent(f));
     return ldexp(1, least_exponent(f) - f->mantissa - 1);
 }
@@ -48,49 +59,69 @@ static double in_last_places(const Format *f, double magnitude, int *unit) {
     return rint(ldexp(magnitude, -*unit)); /* halves to even: the default rounding mode */
 }
 
+static double to_integer(const Format *f, double value) {
+    const double end = ldexp(1, (int)f->size * 8 - 1);
+    return fmax(-end, fmin(end - 1, rint(value)));
+}
+
+/* Numbers from here on are too large. */
+static double too_large(const Format *f) {
+    const double end = ldexp(1, 1 << (f->exponent - 1));
+    return f->finite ? 2 * end - ldexp(end, 1 - f->mantissa) + ldexp(end, -f->mantissa) : end;
+}
+
 double reference_round(ReferenceType type, double value) {
     const Format *f = &formats[type];
+    if (is_integer(f)) return to_integer(f, value);
     if (type == REF_F64 || !isfinite(value) || value == 0) return value;
     if (type == REF_F32) return (double)(float)value;
     int unit;
     double places = in_last_places(f, fabs(value), &unit);
     double rounded = ldexp(places, unit);
-    double infinity_at = ldexp(1, 1 << (f->exponent - 1));
-    return copysign(rounded >= infinity_at ? INFINITY : rounded, value);
+    if (rounded >= too_large(f)) return f->finite ? NAN : copysign(INFINITY, value);
+    return copysign(rounded, value);
 }
 
-static uint16_t encode16(const Format *f, double value) {
-    uint16_t sign = signbit(value) ? 0x8000 : 0;
+static uint16_t encode(const Format *f, double value) {
+    const int bits = f->mantissa + f->exponent;
+    uint16_t sign = signbit(value) ? (uint16_t)(1 << bits) : 0;
     uint16_t all_ones = (uint16_t)(((1 << f->exponent) - 1) << f->mantissa);
-    if (isnan(value)) return (uint16_t)(all_ones | 1 << (f->mantissa - 1));
-    if (isinf(value)) return sign | all_ones;
+    uint16_t nan = (uint16_t)(f->finite ? (1 << bits) - 1 : all_ones | 1 << (f->mantissa - 1));
+    if (isnan(value)) return nan;
+    if (isinf(value)) return f->finite ? sign | nan : sign | all_ones;
     if (value == 0) return sign;
     int unit;
     double places = in_last_places(f, fabs(value), &unit);
     /* A carry out of the mantissa raises the exponent by itself: fields are adjacent. */
     int exponent_field = unit - (least_exponent(f) - f->mantissa) + 1;
-    int64_t bits = ((int64_t)(exponent_field - 1) << f->mantissa) + (int64_t)places;
-    return sign | (bits >= all_ones ? all_ones : (uint16_t)bits);
+    int64_t code = ((int64_t)(exponent_field - 1) << f->mantissa) + (int64_t)places;
+    uint16_t last = f->finite ? nan : all_ones;
+    return sign | (code >= last ? last : (uint16_t)code);
 }
 
-static double decode16(const Format *f, uint16_t bits) {
-    int field = (bits & 0x7fff) >> f->mantissa, ones = (1 << f->exponent) - 1;
-    int mantissa = bits & ((1 << f->mantissa) - 1);
+static double decode(const Format *f, uint16_t code) {
+    const int bits = f->mantissa + f->exponent;
+    int field = code >> f->mantissa & ((1 << f->exponent) - 1), ones = (1 << f->exponent) - 1;
+    int mantissa = code & ((1 << f->mantissa) - 1);
     double value;
-    if (field == ones)
+    if (f->finite ? (code & ((1 << bits) - 1)) == (1 << bits) - 1 : field == ones)
         value = mantissa ? NAN : INFINITY;
     else if (field == 0)
         value = ldexp(mantissa, least_exponent(f) - f->mantissa);
     else
         value = ldexp(mantissa + (1 << f->mantissa), least_exponent(f) + field - 1 - f->mantissa);
-    return bits & 0x8000 ? -value : value;
+    return code >> bits & 1 ? -value : value;
 }
 
 double reference_load(ReferenceType type, const void *array, int64_t i) {
     switch (type) {
     case REF_F32: return (double)((const float *)array)[i];
     case REF_F64: return ((const double *)array)[i];
-    default: return decode16(&formats[type], ((const uint16_t *)array)[i]);
+    case REF_I8: return ((const int8_t *)array)[i];
+    case REF_I32: return ((const int32_t *)array)[i];
+    case REF_F8E4M3:
+    case REF_F8E5M2: return decode(&formats[type], ((const uint8_t *)array)[i]);
+    default: return decode(&formats[type], ((const uint16_t *)array)[i]);
     }
 }
 
@@ -98,7 +129,11 @@ void reference_store(ReferenceType type, void *array, int64_t i, double value) {
     switch (type) {
     case REF_F32: ((float *)array)[i] = (float)value; break;
     case REF_F64: ((double *)array)[i] = value; break;
-    default: ((uint16_t *)array)[i] = encode16(&formats[type], value);
+    case REF_I8: ((int8_t *)array)[i] = (int8_t)to_integer(&formats[type], value); break;
+    case REF_I32: ((int32_t *)array)[i] = (int32_t)to_integer(&formats[type], value); break;
+    case REF_F8E4M3:
+    case REF_F8E5M2: ((uint8_t *)array)[i] = (uint8_t)encode(&formats[type], value); break;
+    default: ((uint16_t *)array)[i] = encode(&formats[type], value);
     }
 }
 

@@ -20,14 +20,24 @@
 
 /* ---- dtypes ----------------------------------------------------------------------------- */
 
-typedef enum ReferenceType { REF_F16, REF_BF16, REF_F32, REF_F64 } ReferenceType;
+typedef enum ReferenceType {
+    REF_F16,
+    REF_BF16,
+    REF_F32,
+    REF_F64,
+    REF_F8E4M3, /* no infinities; 0x7f is NaN */
+    REF_F8E5M2,
+    REF_I8,
+    REF_I32
+} ReferenceType;
 
 size_t reference_size(ReferenceType type);
-double reference_unit_roundoff(ReferenceType type); /* f16: 2^-11 */
+double reference_unit_roundoff(ReferenceType type); /* f16: 2^-11; integers: 0 */
 /* Half the least positive number; f32: the least normal number, since devices may take what is
  * smaller as zero. */
 double reference_underflow(ReferenceType type);
-/* Element i of an array of `type`. Store rounds to nearest, ties to even, overflow to infinity. */
+/* Element i of an array of `type`. Store rounds to nearest, ties to even, overflow to infinity (to
+ * NaN where there is none; integers: to the nearest there is). */
 double reference_load(ReferenceType type, const void *array, int64_t i);
 void reference_store(ReferenceType type, void *array, int64_t i, double value);
 double reference_round(ReferenceType type, double value);

@@ -57,6 +57,30 @@ START_TEST(round_to_even) {
 }
 END_TEST
 
+/* Codes of fp8 go up with their values, and come back; known ends. */
+START_TEST(narrow) {
+    static const ReferenceType types[] = {REF_F8E4M3, REF_F8E5M2};
+    static const uint8_t last[] = {0x7e, 0x7b};
+    static const double largest[] = {448, 57344}, least[] = {0x1p-9, 0x1p-16};
+    for (int t = 0; t < 2; t++) {
+        for (uint32_t bits = 0; bits < 256; bits++) {
+            uint8_t code = (uint8_t)bits, below = (uint8_t)(bits - 1), back;
+            const double value = reference_load(types[t], &code, 0);
+            EXPECT(isfinite(value) == ((bits & 0x7f) <= last[t]));
+            if (isnan(value)) continue;
+            reference_store(types[t], &back, 0, value);
+            EXPECT(back == code && reference_round(types[t], value) == value);
+            if (bits > 0 && bits < 0x80) EXPECT(value > reference_load(types[t], &below, 0));
+        }
+        uint8_t one = 1;
+        EXPECT(reference_load(types[t], &last[t], 0) == largest[t]);
+        EXPECT(reference_load(types[t], &one, 0) == least[t]);
+    }
+    EXPECT(reference_round(REF_F8E4M3, 463) == 448 && isnan(reference_round(REF_F8E4M3, 465)));
+    EXPECT(reference_round(REF_I8, -128.7) == -128 && reference_round(REF_I8, 2.5) == 2);
+}
+END_TEST
+
 START_TEST(product) {
     enum { M = 37, N = 29, K = 23 };
     static double a[M * K], b[K * N], c[M * N], sums[M * N];
@@ -259,6 +283,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, round_trip_f16);
     tcase_add_test(tests, round_to_even);
+    tcase_add_test(tests, narrow);
     tcase_add_test(tests, product);
     tcase_add_test(tests, gradients);
     tcase_add_test(tests, gradients_of_options);
