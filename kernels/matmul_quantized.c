@@ -60,11 +60,15 @@ static int64_t stride(const tkk_tensor *tensor, uint32_t d) {
     return tensor->shape[d] > 1 ? tensor->stride[d] : 0;
 }
 
-static void add_vector(Call *call, const char *name, const char *stride_name,
-                       const tkk_tensor *vector) {
-    if (!is_given(vector)) return;
-    call_tensor(call, name, vector);
-    call_stride(call, stride_name, "i32", stride(vector, 0));
+/* The scales and the bias, then their strides, as the kernel has them. */
+static void add_vectors(Call *call, const tkk_quantized_matmul *p) {
+    static const char *const names[] = {"a_scale", "b_scale", "bias"};
+    static const char *const strides[] = {"stride_a_scale", "stride_b_scale", "stride_bias"};
+    const tkk_tensor *vectors[] = {&p->a_scale, &p->b_scale, &p->bias};
+    for (int i = 0; i < 3; i++)
+        if (is_given(vectors[i])) call_tensor(call, names[i], vectors[i]);
+    for (int i = 0; i < 3; i++)
+        if (is_given(vectors[i])) call_stride(call, strides[i], "i32", stride(vectors[i], 0));
 }
 
 tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
@@ -88,9 +92,7 @@ tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
     call_stride(&call, "stride_bn", "i32", stride(&p->b, 1));
     call_stride(&call, "stride_cm", "i32", stride(&p->c, 0));
     call_stride(&call, "stride_cn", "i32", stride(&p->c, 1));
-    add_vector(&call, "a_scale", "stride_a_scale", &p->a_scale);
-    add_vector(&call, "b_scale", "stride_b_scale", &p->b_scale);
-    add_vector(&call, "bias", "stride_bias", &p->bias);
+    add_vectors(&call, p);
     call_constant(&call, "ACTIVATION", activation_names[p->activation]);
     call_blocks(&call, &blocks, M % blocks.m == 0 && N % blocks.n == 0, K % blocks.k == 0);
     return call_launch(&call, stream, tkc_grid1(tkc_cdiv(M, blocks.m) * tkc_cdiv(N, blocks.n)));
