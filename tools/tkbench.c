@@ -31,7 +31,7 @@ static const Option bench_options[] = {
 
 typedef struct Result {
     const Measurement *measurement;
-    double median, least, most;
+    double median, least, most, peak;
     uint32_t samples;
 } Result;
 
@@ -56,7 +56,8 @@ void samples_add(Samples *samples, double value, double seconds) {
 /* Measurement `index` of all; NULL past the end. Those of compiling come first: they need a process
  * that has compiled nothing. */
 static const Measurement *measurement_at(uint32_t index) {
-    static const Measurement *const tables[] = {compile_measurements, measurements};
+    static const Measurement *const tables[] = {compile_measurements, measurements,
+                                                dot_measurements};
     for (size_t i = 0; i < ARRAY_LENGTH(tables); i++)
         for (const Measurement *m = tables[i]; m->suite; m++)
             if (index-- == 0) return m;
@@ -76,9 +77,12 @@ static void print_result(const Result *result) {
     char target[32] = "";
     if (m->target > 0)
         snprintf(target, sizeof target, "%s %g", m->more_is_better ? ">=" : "<=", m->target);
-    printf("%-9s %-31s %10.4g %10.4g %10.4g  %-8s %-8s %s\n", m->suite, m->name, result->median,
+    printf("%-9s %-31s %10.4g %10.4g %10.4g  %-8s %-8s %s", m->suite, m->name, result->median,
            result->least, result->most, m->unit, target,
            m->target > 0 ? meets_target(result) ? "met" : "NOT MET" : "");
+    if (result->peak > 0)
+        printf("%.0f %% of %.4g", 100 * result->median / result->peak, result->peak);
+    printf("\n");
     fflush(stdout);
 }
 
@@ -91,8 +95,9 @@ static bool measure(Bench *bench, const Measurement *measurement, Results *resul
         return false;
     }
     double median = tool_median(samples.values, samples.count) /* sorts */;
-    Result result = {measurement, median, samples.values[0], samples.values[samples.count - 1],
-                     samples.count};
+    Result result = {measurement,       median,
+                     samples.values[0], samples.values[samples.count - 1],
+                     samples.peak,      samples.count};
     print_result(&result);
     vec_push(bench->arena, results, result);
     return true;
@@ -178,6 +183,7 @@ static cJSON *json_report(Bench *bench, const Results *results) {
         cJSON_AddNumberToObject(one, "least", result->least);
         cJSON_AddNumberToObject(one, "most", result->most);
         cJSON_AddNumberToObject(one, "samples", result->samples);
+        if (result->peak > 0) cJSON_AddNumberToObject(one, "peak", result->peak);
         if (result->measurement->target > 0) {
             cJSON_AddNumberToObject(one, "target", result->measurement->target);
             cJSON_AddBoolToObject(one, "met", meets_target(result));

@@ -21,6 +21,7 @@ typedef struct Samples {
     double values[MOST_SAMPLES];
     uint32_t count, wanted;
     double seconds, most_seconds; /* spent so far; no new sample after that, but for the first */
+    double peak; /* what the machine could do at most, in the unit; 0: not known */
 } Samples;
 
 typedef struct Measurement {
@@ -31,9 +32,10 @@ typedef struct Measurement {
     tkc_status (*run)(Bench *bench, Samples *samples);
 } Measurement;
 
-/* Both end with suite NULL. */
+/* All end with suite NULL. */
 extern const Measurement measurements[];         /* tkbench_suites.c */
 extern const Measurement compile_measurements[]; /* tkbench_compile.c; come first */
+extern const Measurement dot_measurements[];     /* tkbench_cpu_dot.c */
 
 /* tkbench_cpu.c */
 tkc_status cpu_matmul_1024(Bench *bench, Samples *samples);

@@ -2,6 +2,7 @@
  *
  *   interp     what kernels of kernels/ reach on the device (the interpreter, unless told another)
  *   cpu        the same on the fast CPU device, beside OpenBLAS and a copy loop
+ *   dot        products on the CPU device, with their share of the peak (tkbench_cpu_dot.c)
  *   emu        the PTX emulator
  *   compile    text to PTX (tkbench_compile.c)
  *   frontend   source text to canonical IR, all typed kernels of a file, in process
