@@ -374,6 +374,7 @@ static tkc_status check_options(const tkc_compile_options *o) {
     tkc_status status = check_list("types", o->types, o->type_count);
     if (!status) status = check_list("constants", o->constants, o->constant_count);
     if (!status) status = check_passes(o);
+    if (!status) status = target_check(o->target);
     for (uint32_t i = 0; !status && i < o->include_path_count; i++)
         if (!o->include_paths || !o->include_paths[i])
             status = tkc_fail(TKC_INVALID_ARGUMENT,

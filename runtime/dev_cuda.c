@@ -9,6 +9,7 @@
  * it allocates nothing, takes no lock and waits for nothing, and may be captured into a graph.
  * Arguments are 64-bit words whose low bytes are the value, so they are given as they lie.
  */
+#include "compiler/gpu/targets.h"
 #include "runtime/cuda_driver.h"
 #include "runtime/device.h"
 
@@ -106,25 +107,6 @@ static void cuda_describe(tkc_context *context, uint32_t index, tkc_device_info 
 
 /* ---- targets --------------------------------------------------------------------------------- */
 
-/* A target whose name ends in `a` runs on that capability alone, the others on later ones too. */
-typedef struct TargetRow {
-    int capability;
-    const char *name;
-} TargetRow;
-
-static const TargetRow targets[] = {{80, "sm_80"},  {86, "sm_86"},    {89, "sm_89"},
-                                    {90, "sm_90a"}, {100, "sm_100a"}, {120, "sm_120a"}};
-
-static const char *target_of(int capability) {
-    const char *best = targets[0].name;
-    for (size_t i = 0; i < RT_LENGTH(targets); i++) {
-        const TargetRow *row = &targets[i];
-        bool exact = row->name[strlen(row->name) - 1] == 'a';
-        if (exact ? row->capability == capability : row->capability <= capability) best = row->name;
-    }
-    return best;
-}
-
 /* Can code for "sm_90a" run on the capability? What is no such name is left to the driver. */
 static bool runs_on(const char *target, int capability) {
     char *end;
@@ -207,7 +189,7 @@ static tkc_status finish_open(CudaDevice *d, tkc_device *device) {
                         d->ordinal, d->capability / 10, d->capability % 10, LEAST_CAPABILITY / 10,
                         LEAST_CAPABILITY % 10);
     snprintf(device->name, sizeof device->name, "cuda:%d", d->ordinal);
-    snprintf(device->target, sizeof device->target, "%s", target_of(d->capability));
+    snprintf(device->target, sizeof device->target, "%s", gpu_target_for(d->capability));
     device->processors = d->multiprocessors;
     return TKC_OK;
 }

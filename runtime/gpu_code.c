@@ -2,6 +2,7 @@
  * level, and then the emitter, where this build has one (TKC_LLVM). */
 #include "runtime/gpu_code.h"
 
+#include <stdio.h>
 #include <time.h>
 
 enum { MOST_PASSES = 32 };
@@ -52,6 +53,18 @@ bool passes_run(PassRun *run, Module *module, const Pass *passes) {
 const char *gpu_target_name(const char *target) {
     const GpuTarget *found = gpu_target(target);
     return found ? found->name : NULL;
+}
+
+tkc_status target_check(const char *target) {
+    char names[256] = "";
+    size_t used = 0;
+    if (!target || gpu_target(target) || !strcmp(target, "interp") || !strcmp(target, "cpu"))
+        return TKC_OK;
+    for (const GpuTarget *t = gpu_targets; t->name && used < sizeof names; t++)
+        used += (size_t)snprintf(names + used, sizeof names - used, ", %s", t->name);
+    return tkc_fail(TKC_NOT_FOUND,
+                    "tkc_compile_options.target: there is no target `%s`. Targets: interp, cpu%s.",
+                    target, names);
 }
 
 /* ---- the way down -----------------------------------------------------------------------------

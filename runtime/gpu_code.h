@@ -22,6 +22,8 @@ typedef struct GpuTexts {
 
 /* The name of a GPU target as the table has it; NULL: no GPU. */
 const char *gpu_target_name(const char *target);
+/* Is it one that can be compiled for? NULL is. */
+tkc_status target_check(const char *target);
 /* Needs a module at block level, after its passes. Fills laid, placed and llvm when they are asked
  * for (options.intermediate), and ptx (unless stopped; without an emitter only intermediate texts
  * can be had). TKC_OK; TKC_COMPILE_ERROR and messages; TKC_UNSUPPORTED: this build has no emitter.

@@ -306,7 +306,7 @@ typedef struct tkc_compile_options {
     uint32_t num_warps, num_stages, num_ctas; /* 0: what the source says, else 4, 3, 1 */
     uint32_t include_path_count;
     const char *const *include_paths; /* where imports are looked for, after the file's folder */
-    const char *target;               /* "interp" (also NULL), "cpu", "sm_90a" ... */
+    const char *target; /* "interp" (also NULL), "cpu", "sm_90a" ...; "cuda:90": what suits 9.0 */
     uint64_t memory_limit;            /* bytes one compile may use; 0: 2 GiB */
     /* For those who work on the compiler. */
     const char *dump_after; /* pass name or "all"; the dump is tkc_kernel_text "dump" */

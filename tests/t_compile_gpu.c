@@ -182,6 +182,40 @@ START_TEST(texts_and_saving) {
 }
 END_TEST
 
+/* Targets by name, and by number as Triton has them; the row that suits what has none of its own.
+ */
+START_TEST(targets) {
+    static const char *const pairs[][2] = {
+        {"sm_80", "sm_80"},      {"cuda:80", "sm_80"},  {"cuda:87", "sm_86"},
+        {"cuda:90", "sm_90a"},   {"sm_90", "sm_90"},    {"cuda:103", "sm_103a"},
+        {"cuda:120", "sm_120a"}, {"cuda:135", "sm_90"}, {"cuda:90a", "sm_90a"},
+        {"cuda:75", NULL},       {"cuda:90x", NULL},    {"cuda:", NULL},
+        {"sm_75", NULL},
+    };
+    static const char text[] = "import triton\nimport triton.language as tl\n"
+                               "@triton.jit\ndef k(x: '*fp32'):\n    tl.store(x, 1.0)\n";
+    tkc_context *context;
+    ok(tkc_context_create(NULL, &context));
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        tkc_compile_options options = TKC_COMPILE_OPTIONS_INIT;
+        tkc_kernel *kernel;
+        options.text = text;
+        options.target = pairs[i][0];
+        options.no_cache = true;
+        if (!pairs[i][1]) {
+            ck_assert_int_eq(tkc_compile(context, &options, &kernel, NULL), TKC_NOT_FOUND);
+            ck_assert_ptr_nonnull(strstr(tkc_last_error(), "sm_90a"));
+            continue;
+        }
+        ok(tkc_compile(context, &options, &kernel, NULL));
+        ck_assert_str_eq(tkc_kernel_target(kernel), pairs[i][1]);
+        ck_assert_ptr_nonnull(tkc_kernel_text(kernel, "ptx", NULL));
+        tkc_kernel_destroy(kernel);
+    }
+    tkc_context_destroy(context);
+}
+END_TEST
+
 /* A kernel holds its code and little else: no source, no IR. */
 START_TEST(kept_memory) {
     Heard heard = {0};
@@ -265,6 +299,7 @@ int main(void) {
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, recalled);
     tcase_add_test(tests, texts_and_saving);
+    tcase_add_test(tests, targets);
     tcase_add_test(tests, kept_memory);
     tcase_add_test(tests, processes);
     return run_suite("compiling for a GPU", tests);

@@ -572,9 +572,11 @@ START_TEST(no_device) {
 END_TEST
 
 START_TEST(targets) {
-    static const char *const capabilities[] = {"80", "86", "87", "89", "90", "100", "103", "120"};
-    static const char *const names[] = {"sm_80",  "sm_86",   "sm_86", "sm_89",
-                                        "sm_90a", "sm_100a", "sm_89", "sm_120a"};
+    static const char *const capabilities[] = {"80",  "86",  "87",  "89",  "90",  "100",
+                                               "103", "110", "120", "121", "102", "135"};
+    static const char *const names[] = {"sm_80",   "sm_86",   "sm_86",   "sm_89",
+                                        "sm_90a",  "sm_100a", "sm_103a", "sm_110a",
+                                        "sm_120a", "sm_121a", "sm_90",   "sm_90"};
     setenv("FAKE_CUDA_CAPABILITY", capabilities[_i], 1);
     Bench b = bench_open(FAKE_CUDA);
     ck_assert_str_eq(tkc_device_target(b.device), names[_i]);
@@ -723,7 +725,7 @@ int main(void) {
     tcase_add_test(tests, usage);
     tcase_add_test(tests, contexts);
     tcase_add_loop_test(tests, no_device, 0, 5);
-    tcase_add_loop_test(tests, targets, 0, 8);
+    tcase_add_loop_test(tests, targets, 0, 12);
     tcase_add_test(tests, descriptions);
     tcase_add_test(tests, threads);
     tcase_add_test(tests, files);

@@ -93,10 +93,14 @@ static bool is_cpu_kind(const char *emit) {
 }
 
 /* What is written when --emit says nothing. */
+static bool names_gpu(const char *target) {
+    return strncmp(target, "sm_", 3) == 0 || strncmp(target, "cuda:", 5) == 0;
+}
+
 static const char *kind_of(const CompileOptions *options) {
     if (options->emit) return options->emit;
     if (options->target && strcmp(options->target, "cpu") == 0) return "asm";
-    return options->target && strncmp(options->target, "sm_", 3) == 0 ? "ptx" : "ir";
+    return options->target && names_gpu(options->target) ? "ptx" : "ir";
 }
 
 static bool list_has(const char *list, const char *name) {
@@ -164,7 +168,7 @@ static bool passes_to_skip(Arena *arena, const CompileOptions *options, const ch
 static bool valid_options(const CompileOptions *options) {
     if (options->emit && !known_emit(options->emit)) return false;
     const char *target = options->target ? options->target : "interp";
-    bool gpu = strncmp(target, "sm_", 3) == 0 && target[3];
+    bool gpu = names_gpu(target);
     if (!gpu && strcmp(target, "interp") != 0 && strcmp(target, "cpu") != 0) {
         tool_error("there is no target `%s`; targets are interp, cpu, and GPUs such as sm_80, "
                    "sm_90a, sm_100a",

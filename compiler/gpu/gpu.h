@@ -39,7 +39,8 @@ typedef struct GpuTarget {
 } GpuTarget;
 
 extern const GpuTarget gpu_targets[]; /* NULL name ends it */
-const GpuTarget *gpu_target(const char *name); /* "sm_80", "cuda:80"; NULL when unknown */
+/* "sm_80"; "cuda:80": what suits that compute capability (targets.def); NULL when unknown. */
+const GpuTarget *gpu_target(const char *name);
 
 /* The list from BLOCK to PLACED for a target; run with pipeline_run after pipeline_block. The
  * target is found in module->target. */
