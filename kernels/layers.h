@@ -80,6 +80,56 @@ TKC_API tkc_status tkk_norm_backward(tkk_library *library, tkc_stream *stream,
 /* Bytes of workspace that tkk_norm_backward takes. */
 TKC_API uint64_t tkk_norm_workspace(tkk_library *library, const tkk_norm *problem);
 
+/* ---- cross entropy ------------------------------------------------------------------------------
+ */
+
+typedef enum tkk_loss_reduction {
+    TKK_LOSS_MEAN = 0, /* over the rows that count */
+    TKK_LOSS_SUM,
+    TKK_LOSS_NONE, /* one loss a row */
+    TKK_LOSS_REDUCTION_PIN_ = 0x7fffffff
+} tkk_loss_reduction;
+
+/* Cross entropy of logits with labels, and its gradient:
+ *
+ *     lse = log(sum(exp(logits)))
+ *     loss of a row = lse - (1 - s) logits[label] - s mean(logits) + z_loss lse^2
+ *
+ *     logits, dlogits   rank 1 to 4, any strides; classes along `axis`, any number of them
+ *     labels, lse       i32 or i64; f32: the shape of logits without the axis, or with extent 1
+ *     loss, dloss       one element, or (TKK_LOSS_NONE) the shape of labels
+ *     count             f32, one element: how many rows count
+ *
+ * s is the label smoothing. Rows labelled `ignore_index` have loss and gradient 0 and do not count;
+ * when no row counts the mean is NaN. Another label that is no class makes its loss and gradient
+ * NaN, or with check_labels a fault of the launch. `dlogits` may be logits. */
+typedef struct tkk_cross_entropy {
+    uint32_t struct_size;
+    int32_t axis; /* negative ones count from the last: -1 */
+    tkk_loss_reduction reduction;
+    float label_smoothing, z_loss;
+    int64_t ignore_index;
+    bool check_labels;         /* where the device reports device_assert */
+    bool compile_only;         /* compile what this call needs, run nothing */
+    tkk_tensor logits, labels; /* read */
+    tkk_tensor loss;           /* forward: written */
+    tkk_tensor lse;            /* forward: written, optional; backward: read */
+    tkk_tensor count;          /* the same, with TKK_LOSS_MEAN */
+    tkk_tensor dloss;          /* backward: read */
+    tkk_tensor dlogits;        /* backward: written */
+    tkk_workspace workspace;   /* forward, unless TKK_LOSS_NONE */
+} tkk_cross_entropy;
+
+#define TKK_CROSS_ENTROPY_INIT                                                                     \
+    { .struct_size = sizeof(tkk_cross_entropy), .axis = -1, .ignore_index = -100 }
+
+TKC_API tkc_status tkk_cross_entropy_forward(tkk_library *library, tkc_stream *stream,
+                                             const tkk_cross_entropy *problem);
+TKC_API tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *stream,
+                                              const tkk_cross_entropy *problem);
+/* Bytes of workspace that tkk_cross_entropy_forward takes. */
+TKC_API uint64_t tkk_cross_entropy_workspace(const tkk_cross_entropy *problem);
+
 /* ---- element by element -------------------------------------------------------------------- */
 
 /* y = dropout(activation(x + bias) * gate) + residual, and its gradients. With a gate this is a

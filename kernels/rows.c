@@ -125,10 +125,10 @@ static int64_t least(int64_t a, int64_t b) {
 }
 
 RowBlock rows_block(const Rows *rows, const tkk_library *library, int64_t longest) {
-    enum { MOST = 2048, PIECE = 4096, AT_ONCE = 8192, SIDE_BY_SIDE = 32 };
+    enum { MOST = 2048, PIECE = 4096, AT_ONCE = 8192, SIDE_BY_SIDE = 32, WIDE = 256 };
     bool host = runs_on_host(library);
     int64_t lanes = next_power_of_two(rows->lanes), most = MOST;
-    int64_t fewest = rows->across ? least(SIDE_BY_SIDE, lanes) : 1;
+    int64_t fewest = rows->across ? least(host ? WIDE : SIDE_BY_SIDE, lanes) : 1;
     RowBlock block = {.length = next_power_of_two(rows->length)};
     if (host && block.length <= AT_ONCE && lanes * block.length <= AT_ONCE) most = AT_ONCE;
     block.whole = block.length <= longest / fewest;

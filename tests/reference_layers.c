@@ -204,3 +204,75 @@ double reference_activation_slope_error(ReferenceActivation activation, double x
     if (activation == REF_GELU_TANH && fabs(x) < 5.5) cubic = 3 * fabs(x) * (1.6 + 0.215 * x * x);
     return (16 + cubic) * unit();
 }
+
+/* ---- cross entropy -----------------------------------------------------------------------------
+ */
+
+static double mean_of(int64_t n, const double *x) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++) sum += x[i];
+    return sum / (double)n;
+}
+
+void reference_cross_entropy(ReferenceCrossEntropy *p) {
+    for (int64_t r = 0; r < p->rows; r++) {
+        const double *x = p->x + r * p->n;
+        double largest = -INFINITY, sum = 0;
+        for (int64_t i = 0; i < p->n; i++) largest = fmax(largest, x[i]);
+        for (int64_t i = 0; i < p->n; i++) sum += exp(x[i] - largest);
+        double lse = p->lse[r] = largest + log(sum);
+        p->loss[r] = 0;
+        if (p->labels[r] >= 0)
+            p->loss[r] = lse - (1 - p->smoothing) * x[p->labels[r]] + p->z_loss * lse * lse;
+        if (p->labels[r] >= 0 && p->smoothing > 0) p->loss[r] -= p->smoothing * mean_of(p->n, x);
+    }
+}
+
+void reference_cross_entropy_backward(ReferenceCrossEntropy *p) {
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t i = 0; i < p->n; i++) {
+            double weight = exp(p->x[r * p->n + i] - p->lse[r]) * (1 + 2 * p->z_loss * p->lse[r]);
+            double wanted = (i == p->labels[r]) * (1 - p->smoothing) + p->smoothing / (double)p->n;
+            p->dx[r * p->n + i] = p->labels[r] < 0 ? 0 : p->slope[r] * (weight - wanted);
+        }
+}
+
+/* lse as the logarithm of softmax's sum; then a handful of differences and products. */
+void reference_cross_entropy_tolerances(const ReferenceCrossEntropy *p, double *loss, double *lse) {
+    double u = unit(), walk = REFERENCE_SIGMAS * sqrt((double)p->n) * u;
+    for (int64_t r = 0; r < p->rows; r++) {
+        const double *x = p->x + r * p->n;
+        double largest = -INFINITY, least = INFINITY;
+        for (int64_t i = 0; i < p->n; i++) {
+            largest = fmax(largest, x[i]);
+            if (isfinite(x[i])) least = fmin(least, x[i]);
+        }
+        double sum = (2 * (largest - least) + 4) * u + walk;
+        lse[r] = sum + 4 * u * log((double)p->n) + 2 * u * fabs(p->lse[r]);
+        loss[r] = 0;
+        if (p->labels[r] < 0) continue;
+        double size = fabs(p->lse[r]) + 2 * fabs(x[p->labels[r]]);
+        double mean = reference_magnitude(p->n, x) / (double)p->n;
+        loss[r] = lse[r] * (1 + 2 * p->z_loss * fabs(p->lse[r])) + 4 * u * size +
+                  4 * u * p->z_loss * p->lse[r] * p->lse[r] + u * fabs(p->loss[r]);
+        if (p->smoothing > 0) loss[r] += p->smoothing * (walk + 6 * u) * mean;
+    }
+}
+
+void reference_cross_entropy_backward_tolerances(const ReferenceCrossEntropy *p, ReferenceType out,
+                                                 double *dx) {
+    double u = unit();
+    for (int64_t r = 0; r < p->rows; r++)
+        for (int64_t i = 0; i < p->n; i++) {
+            int64_t at = r * p->n + i;
+            double below = p->x[at] - p->lse[r], weight = exp(below);
+            double factor = 1 + 2 * p->z_loss * fabs(p->lse[r]);
+            double relative = 2 * (isfinite(below) ? fabs(below) : 0) + 10;
+            dx[at] = fabs(p->slope[r]) * u *
+                         (weight * factor * relative + 4 * (i == p->labels[r]) +
+                          8 * p->smoothing / (double)p->n) +
+                     fabs(p->dx[at]) * (u + reference_unit_roundoff(out)) +
+                     reference_underflow(out);
+            if (p->labels[r] < 0) dx[at] = 0;
+        }
+}

@@ -54,4 +54,26 @@ double reference_activation_slope(ReferenceActivation activation, double x);
 double reference_activation_error(double x);
 double reference_activation_slope_error(ReferenceActivation activation, double x);
 
+/* ---- cross entropy -----------------------------------------------------------------------------
+ */
+
+/* Rows of logits; a label below 0 is ignored: loss and gradient 0. `slope`: of the loss of each
+ * row. */
+typedef struct ReferenceCrossEntropy {
+    int64_t rows, n;
+    double smoothing, z_loss;
+    const double *x;
+    const int64_t *labels;
+    double *loss, *lse; /* written; backward reads lse */
+    const double *slope;
+    double *dx;
+} ReferenceCrossEntropy;
+
+void reference_cross_entropy(ReferenceCrossEntropy *p);
+void reference_cross_entropy_backward(ReferenceCrossEntropy *p);
+/* Most that the loss and lse of each row, computed and stored in f32, and dx may be off. */
+void reference_cross_entropy_tolerances(const ReferenceCrossEntropy *p, double *loss, double *lse);
+void reference_cross_entropy_backward_tolerances(const ReferenceCrossEntropy *p, ReferenceType out,
+                                                 double *dx);
+
 #endif
