@@ -29,6 +29,7 @@ run cmake -S . -B "$scratch/build" -G Ninja -DCMAKE_C_COMPILER="$compiler" \
   -DCMAKE_PREFIX_PATH="$scratch/usr"
 run cmake --build "$scratch/build"
 "$scratch/build/add"
+"$scratch/build/sdpa"
 
 for header in tkc.h tkc_kernels.h; do
   echo "#include <$header>" >"$scratch/header.c"
