@@ -95,7 +95,6 @@ static void make(Problem *p, TestDevice *device, Random *random) {
     p->call.heads = (uint32_t)c->heads;
     p->call.precision = TKK_IEEE;
     p->call.is_causal = c->causal;
-    p->call.backends = TKK_SDPA_MATH;
     p->call.dropout_p = c->dropout;
     p->call.residual_p = c->residual;
     p->call.dropout_seed = random_bits(random);

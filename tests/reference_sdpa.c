@@ -6,18 +6,10 @@
 
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
                      uint32_t batch_head, uint32_t kind) {
-    uint32_t counter[4] = {column, row, batch_head, kind};
-    uint32_t low = (uint32_t)seed, high = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++) {
-        const uint64_t first = (uint64_t)counter[0] * 0xD2511F53u;
-        const uint64_t third = (uint64_t)counter[2] * 0xCD9E8D57u;
-        const uint32_t next[4] = {(uint32_t)(third >> 32) ^ counter[1] ^ low, (uint32_t)third,
-                                  (uint32_t)(first >> 32) ^ counter[3] ^ high, (uint32_t)first};
-        for (int i = 0; i < 4; i++) counter[i] = next[i];
-        low += 0x9E3779B9u;
-        high += 0xBB67AE85u;
-    }
-    return counter[0] < rint(dropout * 0x1p32);
+    const uint32_t counter[4] = {column, row, batch_head, kind};
+    uint32_t words[4];
+    reference_philox(seed, counter, words);
+    return words[0] < rint(dropout * 0x1p32);
 }
 
 static double *zeros(int64_t n) {
