@@ -1,5 +1,6 @@
 /* tkbench.c: runs benchmark suites and reports medians against their targets, as a table, as JSON
  * and as plots. */
+#include "tools/seeds/seeds.h"
 #include "tools/tkbench.h"
 
 #include <cjson/cJSON.h>
@@ -10,18 +11,26 @@
 #include <unistd.h>
 
 typedef struct BenchOptions {
-    const char *device, *json, *plot;
-    bool quick, list, help;
+    const char *device, *json, *plot, *torch, *only;
+    bool quick, list, help, resume, profile;
 } BenchOptions;
 
 /* clang-format off */
 #define FIELD(name) offsetof(BenchOptions, name)
 static const Option bench_options[] = {
-    {"--device", "-d", OPTION_TEXT, 0, FIELD(device), "DEVICE", "where kernels run: interp"},
+    {"--device", "-d", OPTION_TEXT, 0, FIELD(device), "DEVICE",
+     "where kernels run: interp; seeds: auto"},
     {"--quick", "-q", OPTION_FLAG, 0, FIELD(quick), NULL, "few samples"},
     {"--json", NULL, OPTION_TEXT, 0, FIELD(json), "FILE", "write a report; `-` is stdout"},
     {"--plot", NULL, OPTION_TEXT, 0, FIELD(plot), "FOLDER",
      "write a chart of each suite (needs gnuplot)"},
+    {"--only", NULL, OPTION_TEXT, 0, FIELD(only), "TEXT",
+     "seeds: tables whose name contains it, such as Softmax"},
+    {"--torch", NULL, OPTION_TEXT, 0, FIELD(torch), "PYTHON",
+     "seeds: measure PyTorch beside, with this Python"},
+    {"--resume", NULL, OPTION_FLAG, 0, FIELD(resume), NULL,
+     "seeds: take over what the --json report already has"},
+    {"--profile", NULL, OPTION_FLAG, 0, FIELD(profile), NULL, "seeds: time spent in each kernel"},
     {"--list", "-l", OPTION_FLAG, 0, FIELD(list), NULL, "list the suites and what they measure"},
     {"--help", "-h", OPTION_FLAG, 0, FIELD(help), NULL, "this text"},
     {0},
@@ -115,6 +124,7 @@ static bool known_suites(const TextList *suites) {
     uint32_t count = 0;
     for (uint32_t i = 0; (m = measurement_at(i)); i++)
         if (count == 0 || strcmp(names[count - 1], m->suite) != 0) names[count++] = m->suite;
+    names[count++] = "seeds";
     for (uint32_t i = 0; i < suites->count; i++) {
         bool known = false;
         for (uint32_t j = 0; j < count; j++) known |= strcmp(suites->items[i], names[j]) == 0;
@@ -157,7 +167,12 @@ static const char *commit(Arena *arena) {
     return found;
 }
 
-static cJSON *json_report(Bench *bench, const Results *results) {
+const char *bench_host(Bench *bench) {
+    return arena_printf(bench->arena, "%s, %ld cores", cpu_model(bench->arena),
+                        sysconf(_SC_NPROCESSORS_ONLN));
+}
+
+cJSON *bench_json_report(Bench *bench) {
     cJSON *report = cJSON_CreateObject(), *host = cJSON_AddObjectToObject(report, "host");
     struct utsname system;
     char date[32];
@@ -172,6 +187,11 @@ static cJSON *json_report(Bench *bench, const Results *results) {
     if (uname(&system) == 0)
         cJSON_AddStringToObject(
             host, "system", arena_printf(bench->arena, "%s %s", system.sysname, system.machine));
+    return report;
+}
+
+static cJSON *json_report(Bench *bench, const Results *results) {
+    cJSON *report = bench_json_report(bench);
     cJSON *list = cJSON_AddArrayToObject(report, "results");
     for (uint32_t i = 0; i < results->length; i++) {
         const Result *result = &results->data[i];
@@ -254,12 +274,32 @@ static ExitStatus run_suites(Bench *bench, const BenchOptions *options, const Te
     return good ? STATUS_DONE : STATUS_REFUSED;
 }
 
+static bool is_seeds(const TextList *suites) {
+    return suites->count == 1 && !strcmp(suites->items[0], "seeds");
+}
+
+static void add_time(void *user, const tkc_launch_event *event) {
+    Bench *bench = user;
+    KernelTime *found = NULL;
+    for (uint32_t i = 0; i < bench->profile.length && !found; i++)
+        if (!strcmp(bench->profile.data[i].name, event->kernel)) found = &bench->profile.data[i];
+    if (!found) {
+        KernelTime time = {0};
+        snprintf(time.name, sizeof time.name, "%s", event->kernel);
+        vec_push(bench->arena, &bench->profile, time);
+        found = &bench->profile.data[bench->profile.length - 1];
+    }
+    found->launches++;
+    found->milliseconds += event->milliseconds;
+}
+
 static ExitStatus start(Bench *bench, const BenchOptions *options, const TextList *suites) {
     if (options->help) {
         printf(
             "usage: tkbench [SUITE...] [--device D] [--quick] [--json FILE] [--plot FOLDER]\n\n"
-            "Runs the suites (all when none is named) and prints the median of several samples,\n"
-            "with the target where there is one.\n\nOptions:\n");
+            "Runs the suites (all but seeds when none is named) and prints the median of several\n"
+            "samples, with the target where there is one. `tkbench seeds` prints the tables and\n"
+            "draws the pictures of the documents the project began with.\n\nOptions:\n");
         options_help(bench_options);
         return STATUS_DONE;
     }
@@ -267,13 +307,27 @@ static ExitStatus start(Bench *bench, const BenchOptions *options, const TextLis
         const Measurement *m;
         for (uint32_t i = 0; (m = measurement_at(i)); i++)
             printf("%-9s %s (%s)\n", m->suite, m->name, m->unit);
+        printf("%-9s %s\n", "seeds",
+               "layers, attention, backends: tables and pictures; alone only");
         return STATUS_DONE;
     }
     if (!known_suites(suites)) return STATUS_USAGE;
-    const char *device = options->device ? options->device : "interp";
-    tkc_status status = tkc_context_create(NULL, &bench->context);
+    bool seeds = is_seeds(suites);
+    if (!seeds && (options->only || options->torch || options->resume || options->profile)) {
+        tool_error("--only, --torch, --resume and --profile belong to `tkbench seeds`");
+        return STATUS_USAGE;
+    }
+    const char *device = options->device ? options->device : seeds ? "auto" : "interp";
+    tkc_context_options context = TKC_CONTEXT_OPTIONS_INIT;
+    context.user = bench;
+    if (options->profile) context.launched = add_time;
+    tkc_status status = tkc_context_create(&context, &bench->context);
     if (status == TKC_OK) status = tkc_device_open(bench->context, device, &bench->device);
     if (status == TKC_OK) status = tkk_create(bench->context, bench->device, &bench->library);
+    if (status == TKC_OK && seeds)
+        return seed_run_all(bench,
+                            &(SeedOptions){options->plot, options->json, options->torch,
+                                           options->only, options->resume, options->profile});
     if (status == TKC_OK) return run_suites(bench, options, suites);
     ExitStatus exit_status = tool_report(status);
     return status == TKC_NOT_FOUND ? STATUS_NO_DEVICE : exit_status;

@@ -7,12 +7,20 @@
 #include "kernels/kernels.h"
 #include "tools/tkc_cli.h"
 
+/* Time spent in one kernel; gathered under --profile. */
+typedef struct KernelTime {
+    char name[64];
+    uint64_t launches;
+    double milliseconds;
+} KernelTime;
+
 typedef struct Bench {
     Arena *arena;
     tkc_context *context;
     tkc_device *device;
     tkk_library *library;
     bool quick; /* few samples */
+    VEC(KernelTime) profile;
 } Bench;
 
 enum { MOST_SAMPLES = 64 };
@@ -52,6 +60,11 @@ tkc_status emu_plain(Bench *bench, Samples *samples);
 tkc_status emu_mma(Bench *bench, Samples *samples);
 tkc_status emu_wgmma(Bench *bench, Samples *samples);
 tkc_status emu_matmul_256(Bench *bench, Samples *samples);
+
+/* Date, commit, device, host. */
+struct cJSON *bench_json_report(Bench *bench);
+/* "AMD EPYC, 2 cores" */
+const char *bench_host(Bench *bench);
 
 bool samples_done(const Samples *samples);
 /* One sample that took `seconds`, with the value to report. */
