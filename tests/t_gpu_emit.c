@@ -1,8 +1,9 @@
 /* t_gpu_emit.c: what the emitter writes, by counts of instructions: tensor cores, ldmatrix,
  * vectors, barriers, lines, and that the same input gives the same bytes. Numbers are for emu to
  * check. */
-#include "compiler/gpu/gpu.h"
-#include "lang/lang.h"
+#include "compiler/base.h"
+#include "runtime/tkc.h"
+
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,62 +15,53 @@ typedef struct Compiled {
     bool good;
 } Compiled;
 
-static char *read_text(const char *path, size_t *size) {
-    FILE *f = fopen(path, "rb");
-    ck_assert_msg(f != NULL, "cannot open %s", path);
-    char *text = calloc(1, 1 << 20);
-    *size = fread(text, 1, (1 << 20) - 1, f);
-    fclose(f);
-    return text;
+static void compile(Compiled *c, tkc_compile_options *options) {
+    tkc_context *context;
+    tkc_kernel *kernel;
+    char *log;
+    size_t size;
+    arena_init(&c->arena, 0);
+    c->ptx = c->messages = (Text){.arena = &c->arena};
+    options->no_cache = options->verify = true;
+    ck_assert_int_eq(tkc_context_create(NULL, &context), TKC_OK);
+    c->good = tkc_compile(context, options, &kernel, &log) == TKC_OK;
+    if (c->good) {
+        const char *ptx = tkc_kernel_text(kernel, "ptx", &size);
+        text_add(&c->ptx, ptx, size);
+    }
+    text_puts(&c->messages, log ? log : c->good ? "" : tkc_last_error());
+    tkc_free(log);
+    tkc_kernel_destroy(kernel);
+    tkc_context_destroy(context);
 }
 
-static void compile_text(Compiled *c, const char *path, const char *text, size_t size,
-                         const char *kernel, const char *signature, const NamedText *constants,
-                         uint32_t count, const char *target) {
-    arena_init(&c->arena, 0);
-    Arena *arena = &c->arena;
-    Sources sources = {.arena = arena};
-    Diagnostics diagnostics = {.arena = arena, .sources = &sources};
-    Names names = {.arena = arena};
-    c->ptx = c->messages = (Text){.arena = arena};
-    uint32_t source = sources_add(&sources, path, text, size);
-    LowerRequest request = {.arena = arena,
-                            .sources = &sources,
-                            .diagnostics = &diagnostics,
-                            .names = &names,
-                            .file = parse_file(arena, &names, &sources, &diagnostics, source),
-                            .kernel = kernel,
-                            .signature = signature,
-                            .constants = constants,
-                            .constant_count = count,
-                            .target = target};
-    Module *module = lower_kernel(&request);
-    PipelineOptions options = {.verify = true};
-    GpuCode code = {.ptx = &c->ptx};
-    c->good = module && pipeline_run(module, pipeline_block, &options);
-    if (c->good) {
-        module->target = gpu_target(target)->name;
-        c->good = pipeline_run(module, pipeline_gpu, &options) &&
-                  gpu_emit(module, gpu_target(target), &code);
-    }
-    diag_render(&diagnostics, &c->messages);
+static void compile_text(Compiled *c, const char *path, const char *text, const char *target) {
+    tkc_compile_options options = TKC_COMPILE_OPTIONS_INIT;
+    options.path = path;
+    options.text = text;
+    options.target = target;
+    compile(c, &options);
 }
 
 static Compiled compile_file(const char *path, const char *kernel, const char *signature,
-                             const NamedText *constants, uint32_t count, const char *target) {
+                             const tkc_named *constants, uint32_t count, const char *target) {
     Compiled c;
-    size_t size;
-    char *text = read_text(path, &size);
-    compile_text(&c, path, text, size, kernel, signature, constants, count, target);
-    ck_assert_msg(c.good, "%s: %s", path, c.messages.data ? c.messages.data : "failed");
-    free(text);
+    tkc_compile_options options = TKC_COMPILE_OPTIONS_INIT;
+    options.path = path;
+    options.kernel = kernel;
+    options.signature = signature;
+    options.constants = constants;
+    options.constant_count = count;
+    options.target = target;
+    compile(&c, &options);
+    ck_assert_msg(c.good, "%s: %s", path, c.messages.data);
     return c;
 }
 
 static Compiled compile_lines(const char *text, const char *target) {
     Compiled c;
-    compile_text(&c, "test.tk", text, strlen(text), NULL, NULL, NULL, 0, target);
-    ck_assert_msg(c.good, "%s", c.messages.data ? c.messages.data : "failed");
+    compile_text(&c, "test.tk", text, target);
+    ck_assert_msg(c.good, "%s", c.messages.data);
     return c;
 }
 
@@ -102,7 +94,7 @@ static void loop_of(const Compiled *c, const char **from, const char **to) {
 
 static const char matmul_types[] = "*fp16:16, *fp16:16, *fp16:16, i32:16, i32:16, i32:16, i32:16, "
                                    "1, i32:16, 1, i32:16, 1";
-static const NamedText even[] = {{"EVEN_MN", "True"}, {"EVEN_K", "True"}};
+static const tkc_named even[] = {{"EVEN_MN", "True"}, {"EVEN_K", "True"}};
 
 START_TEST(matmul_loop) {
     static const char *const targets[] = {"sm_80", "sm_90a"};
@@ -213,7 +205,7 @@ START_TEST(errors_are_values) {
         "                                  is_pure=True, pack=1)\n"
         "    tl.store(x + i, v)\n";
     Compiled c;
-    compile_text(&c, "bad.tk", bad, strlen(bad), NULL, NULL, NULL, 0, "sm_80");
+    compile_text(&c, "bad.tk", bad, "sm_80");
     ck_assert(!c.good);
     ck_assert_ptr_nonnull(strstr(c.messages.data, "bad.tk:7"));
     ck_assert_ptr_nonnull(strstr(c.messages.data, "constraints"));

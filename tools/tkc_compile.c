@@ -92,11 +92,11 @@ static bool is_cpu_kind(const char *emit) {
     return emit && strcmp(emit, "llvm") == 0;
 }
 
-/* What is written when --emit says nothing. */
 static bool names_gpu(const char *target) {
     return strncmp(target, "sm_", 3) == 0 || strncmp(target, "cuda:", 5) == 0;
 }
 
+/* What is written when --emit says nothing. */
 static const char *kind_of(const CompileOptions *options) {
     if (options->emit) return options->emit;
     if (options->target && strcmp(options->target, "cpu") == 0) return "asm";
