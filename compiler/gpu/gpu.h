@@ -96,7 +96,8 @@ bool pass_place(Module *module);    /* LAID -> PLACED: shared memory by lifetime
  *                             offset o (in elements) of the buffer with columns(o) = e, so
  *                             bytes: scratch + (buffer * count + o) * size
  *   async_copy                cp.async of the pointers' block into that buffer; masked-off
- *                             elements are filled with 0 (src-size 0; `other`, when given, is 0).
+ *                             elements are filled with 0 (src-size 0; `other`, when given, is 0);
+ *                             with `skip` they are not touched
  *                             Runs per thread are at least 4 bytes contiguous in both memories
  *   async_wait {count}        cp.async.wait_group count; a `barrier` follows where others' data is
  *                             read

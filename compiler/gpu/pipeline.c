@@ -7,7 +7,7 @@
  *     for k in 0 .. S-2 { copy p(k) -> ring[k]; commit }            written out
  *     for i {
  *         wait until all but the newest S-2 groups have landed; barrier
- *         copy p(i + S-1) -> ring[(i + S-1) mod S]; commit          masked off behind the end
+ *         copy p(i + S-1) -> ring[(i + S-1) mod S]; commit          not behind the end
  *         y = load ring[i mod S]; dot(y)
  *     }
  *     wait for all
@@ -20,6 +20,9 @@
  * twice, and dce drops the old ones. Loads of the kind may stand there too (tables of pages): they
  * are masked off behind the end like the copies.
  *
+ * Rows of numbers that most threads hold (the state of rows in attention) go along: 16 or 4 bytes a
+ * thread into a ring, and each thread reads its own from there when it needs them.
+ *
  * Only innermost loops with a signed index and a constant positive step; only loads whose bytes
  * nothing in the loop writes; only runs of 4 bytes or more; only as many stages, and with two only
  * as many loads, as shared memory holds.
@@ -27,9 +30,11 @@
 #include "compiler/gpu/axis.h"
 #include "compiler/gpu/gpu.h"
 
-/* One load that goes ahead. */
+/* One load that goes ahead: of a block that goes through shared memory, or of a row. */
 typedef struct Copy {
-    Op *load, *store, *alloc;
+    Op *load, *store, *alloc; /* a row: store and alloc are NULL */
+    const Type *shared;
+    const Layout *row; /* of the pointers, for a row; else NULL */
     Value *ring;
 } Copy;
 
@@ -133,7 +138,8 @@ static bool add_to_slice(Loop *l, Slice *s, const Value *value) {
 /* load -> shared_store, in this loop's body, and nothing else uses either. */
 static bool find_copy(Loop *l, Op *store, Copy *copy) {
     Op *load = op_operand(store, 2)->op, *alloc = op_operand(store, 0)->op;
-    *copy = (Copy){.load = load, .store = store, .alloc = alloc};
+    *copy =
+        (Copy){.load = load, .store = store, .alloc = alloc, .shared = op_operand(store, 0)->type};
     if (!load || load->code != OP_load || load->parent != l->body || alloc->parent != l->body)
         return false;
     if (load->results[0].uses->next || op_int(alloc, ATTR_buffers, 1) != 1) return false;
@@ -142,15 +148,55 @@ static bool find_copy(Loop *l, Op *store, Copy *copy) {
     return run_bytes(l, load) >= 4 && !is_written(l->body, op_operand(load, 0));
 }
 
-/* The first `most` loads that may go ahead, and what they need computed ahead. */
+/* Can the value be made in any layout, from scalars? */
+static bool is_remakable(const Value *v, uint32_t depth) {
+    const Op *op = v->op;
+    if (!type_is_block(v->type)) return true;
+    if (!op || depth == 0 || op->operand_count > 3 || !op_is_pure(op)) return false;
+    if (op->code != OP_constant && op->code != OP_arange && op->code != OP_splat &&
+        !op_is(op, OPF_ELEMENT))
+        return false;
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        if (!is_remakable(op_operand(op, i), depth - 1)) return false;
+    return true;
+}
+
+/* A row that four threads or more hold each element of. */
+static bool find_row(Loop *l, Op *load, Copy *copy) {
+    enum { DEPTH = 12, COPY_BITS = 2 };
+    if (load->code != OP_load || op_int(load, ATTR_is_volatile, 0)) return false;
+    const Type *type = load->results[0].type;
+    const Value *mask = load->operand_count > 1 ? op_operand(load, 1) : NULL;
+    if (!type_is_block(type) || type->rank != 1 || type_element_size(type) < 4) return false;
+    const uint32_t warps = l->module->kernel->num_warps, order[] = {0};
+    const uint32_t held = type->layout->bits[PLACE_REGISTER] + LANE_BITS + log2_exact(warps);
+    if (held < (uint32_t)type->layout->out_bits + COPY_BITS || value_unused(&load->results[0]))
+        return false;
+    for (uint32_t i = 0; i < load->operand_count && i < 2; i++)
+        if (!is_remakable(op_operand(load, i), DEPTH)) return false;
+    if (is_written(l->body, op_operand(load, 0))) return false;
+    uint32_t vector = axis_vector(l->axis, op_operand(load, 0), mask, 0);
+    while (vector * type_element_size(type) > 16) vector /= 2;
+    Layout row = tile_coalesced(1, type->shape, order, vector, warps);
+    Layout plain = {.out_bits = type->layout->out_bits};
+    for (uint32_t b = 0; b < plain.out_bits; b++) layout_push(&plain, PLACE_OFFSET, 1u << b);
+    *copy = (Copy){.load = load,
+                   .row = type_layout(&l->module->types, &row),
+                   .shared = type_shared(&l->module->types, type, &plain)};
+    return true;
+}
+
+/* The first `most` loads that may go ahead, rows not counted, and what they need computed ahead. */
 static void find_copies(Loop *l, uint32_t most) {
     Arena *arena = l->module->arena;
     Slice all = {0};
     l->copies.length = l->slice.length = l->carried.length = 0;
+    uint32_t blocks = 0;
     for (Op *op = l->body->first; op; op = op->next) {
         Copy copy;
-        if (l->copies.length == most) break;
-        if (op->code != OP_shared_store || !find_copy(l, op, &copy)) continue;
+        if (op->code == OP_shared_store ? blocks == most || !find_copy(l, op, &copy)
+                                        : !find_row(l, op, &copy))
+            continue;
         Slice s = {0};
         for (uint32_t i = 0; i < all.ops.length; i++) vec_push(arena, &s.ops, all.ops.data[i]);
         for (uint32_t i = 0; i < all.carried.length; i++)
@@ -160,8 +206,10 @@ static void find_copies(Loop *l, uint32_t most) {
             fits = add_to_slice(l, &s, op_operand(copy.load, 1));
         if (!fits) continue;
         all = s;
+        blocks += copy.row == NULL;
         vec_push(arena, &l->copies, copy);
     }
+    if (!blocks) l->copies.length = 0;               /* rows alone are not worth a barrier */
     for (Op *op = l->body->first; op; op = op->next) /* in the order of the body */
         if (has_op((const Op *const *)all.ops.data, all.ops.length, op))
             vec_push(arena, &l->slice, op);
@@ -171,7 +219,7 @@ static void find_copies(Loop *l, uint32_t most) {
 
 static bool becomes_ring(const Loop *l, const Op *alloc) {
     for (uint32_t i = 0; i < l->copies.length; i++)
-        if (l->copies.data[i].alloc == alloc) return true;
+        if (l->copies.data[i].alloc && l->copies.data[i].alloc == alloc) return true;
     return false;
 }
 
@@ -211,11 +259,14 @@ static uint32_t held_bytes(const Loop *l) {
     return sum;
 }
 
+static uint32_t shared_bytes(const Type *shared) {
+    return (shared->count * type_element_size(shared) + 127) / 128 * 128;
+}
+
 /* As many stages as wanted, and as shared memory holds beside what runs in the loop. */
 static bool choose_stages(Loop *l) {
     uint32_t ring = 0, beside = shared_beside(l, l->body) + held_bytes(l);
-    for (uint32_t i = 0; i < l->copies.length; i++)
-        ring += (gpu_scratch_bytes(l->module, l->copies.data[i].alloc) + 127) / 128 * 128;
+    for (uint32_t i = 0; i < l->copies.length; i++) ring += shared_bytes(l->copies.data[i].shared);
     int64_t wanted = op_int(l->op, ATTR_num_stages, l->module->kernel->num_stages);
     l->stages = wanted < 1 ? 1 : wanted > 8 ? 8 : (uint32_t)wanted;
     while (l->stages > 1 && l->stages * ring + beside > l->target->shared_bytes) l->stages--;
@@ -263,6 +314,19 @@ static void clone_slice(Loop *l, Builder *b, ValueMap *map, Value *valid) {
     }
 }
 
+/* The value of the iteration ahead, in another layout. */
+static Value *remade(Loop *l, Builder *b, const ValueMap *map, Value *v, const Layout *layout) {
+    Value *operands[3];
+    const Op *op = v->op;
+    if (!type_is_block(v->type)) return mapped(map, v);
+    for (uint32_t i = 0; i < op->operand_count; i++)
+        operands[i] = remade(l, b, map, op_operand(op, i), layout);
+    const Type *type = type_with_layout(&l->module->types, v->type, layout);
+    Op *new = build_op(b, op->code, op->operand_count, operands, 1, &type);
+    op_copy_attributes(l->module, new, op);
+    return &new->results[0];
+}
+
 /* Copies for the iteration with this index into this buffer, when `valid`; moves l->ahead on. */
 static void copy_iteration(Loop *l, Builder *b, Value *index, Value *buffer, Value *valid) {
     ValueMap map = {0};
@@ -276,14 +340,16 @@ static void copy_iteration(Loop *l, Builder *b, Value *index, Value *buffer, Val
     clone_slice(l, b, &map, valid);
     for (uint32_t i = 0; i < l->copies.length; i++) {
         const Copy *copy = &l->copies.data[i];
-        Value *pointers = mapped(&map, op_operand(copy->load, 0));
-        Value *mask =
-            copy->load->operand_count > 1 ? mapped(&map, op_operand(copy->load, 1)) : NULL;
+        Value *pointers = op_operand(copy->load, 0), *mask = NULL;
+        if (copy->load->operand_count > 1) mask = op_operand(copy->load, 1);
+        pointers = copy->row ? remade(l, b, &map, pointers, copy->row) : mapped(&map, pointers);
+        if (mask) mask = copy->row ? remade(l, b, &map, mask, copy->row) : mapped(&map, mask);
         mask = masked(l, b, pointers->type, mask, valid);
         Value *operands[] = {copy->ring, buffer, pointers, mask};
         Op *async = build_op(b, OP_async_copy, 4, operands, 0, NULL);
         Word cache = op_word(copy->load, ATTR_cache, WORD_none);
         Word evict = op_word(copy->load, ATTR_evict, WORD_none);
+        if (copy->load->operand_count == 1) op_set_int(l->module, async, ATTR_skip, 1);
         if (cache != WORD_none) op_set_word(l->module, async, ATTR_cache, cache);
         if (evict != WORD_none) op_set_word(l->module, async, ATTR_evict, evict);
     }
@@ -310,7 +376,7 @@ static void build_prologue(Loop *l, Builder *b) {
     const Type *i32 = type_scalar(&l->module->types, DT_i32);
     for (uint32_t i = 0; i < l->copies.length; i++) {
         Copy *copy = &l->copies.data[i];
-        Op *ring = build_op(b, OP_shared_alloc, 0, NULL, 1, &copy->alloc->results[0].type);
+        Op *ring = build_op(b, OP_shared_alloc, 0, NULL, 1, &copy->shared);
         op_set_int(l->module, ring, ATTR_buffers, l->stages);
         copy->ring = &ring->results[0];
     }
@@ -375,6 +441,30 @@ static void replace_yield(Loop *l, Value *const *extra, uint32_t count) {
     build_op(&b, OP_yield, all, operands, 0, NULL);
 }
 
+/* The first op of the body that uses the value, itself or further inside. */
+static Op *first_user(const Loop *l, const Value *value, Op *from) {
+    for (Op *op = from; op; op = op->next)
+        for (const Use *use = value->uses; use; use = use->next) {
+            const Op *user = use->user;
+            while (user->parent != l->body) user = user->parent->parent;
+            if (user == op) return op;
+        }
+    return l->body->last;
+}
+
+/* A row is read from its ring where it is wanted first; what the mask hides is `other`. */
+static void read_row(Loop *l, const Copy *copy, Value *slot) {
+    Op *load = copy->load;
+    Builder b = {l->module, l->body, first_user(l, &load->results[0], load->next), load->at};
+    const Type *type = load->results[0].type;
+    Value *operands[] = {copy->ring, slot};
+    Value *row = &build_op(&b, OP_shared_load, 2, operands, 1, &type)->results[0];
+    if (load->operand_count > 2 && !is_zero(op_operand(load, 2)))
+        row = build_ternary(&b, OP_select, op_operand(load, 1), row, op_operand(load, 2));
+    value_replace(&load->results[0], row);
+    op_remove(load);
+}
+
 static void pipeline_loop(Loop *l) {
     Module *m = l->module;
     const Type *i32 = type_scalar(&m->types, DT_i32);
@@ -401,6 +491,10 @@ static void pipeline_loop(Loop *l) {
 
     for (uint32_t i = 0; i < l->copies.length; i++) {
         const Copy *copy = &l->copies.data[i];
+        if (copy->row) {
+            read_row(l, copy, arguments[count - 2]);
+            continue;
+        }
         op_remove(copy->store);
         Value *old = &copy->alloc->results[0];
         while (old->uses) { /* shared_loads */
@@ -438,6 +532,12 @@ static void find_loop(Op *op, void *context) {
     if (step > 0 && step < 1 << 24) vec_push(s->module->arena, &s->loops, op);
 }
 
+static uint32_t blocks_of(const Loop *l) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < l->copies.length; i++) count += l->copies.data[i].row == NULL;
+    return count;
+}
+
 bool pass_pipeline(Module *module) {
     const GpuTarget *target = module->target ? gpu_target(module->target) : NULL;
     if (!target || !target->cp_async) return false;
@@ -450,7 +550,7 @@ bool pass_pipeline(Module *module) {
         l.body = l.op->regions[0];
         value_constant_int(op_operand(l.op, 2), &l.step);
         find_copies(&l, UINT32_MAX);
-        while (l.copies.length && !choose_stages(&l)) find_copies(&l, l.copies.length - 1);
+        while (l.copies.length && !choose_stages(&l)) find_copies(&l, blocks_of(&l) - 1);
         if (!l.copies.length) continue;
         pipeline_loop(&l);
         changed = true;

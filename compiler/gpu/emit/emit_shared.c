@@ -393,13 +393,32 @@ static Run copy_run(Emitter *e, const Op *op, const Route *route) {
     return run;
 }
 
-static void copy_at(Emitter *e, const Op *op, Scalar to, Scalar from, Scalar mask, uint32_t bytes) {
+/* [@predicate] cp.async [to + offset], [from], bytes [, bytes or 0]; the mask fills with zeros. */
+static void copy_at(Emitter *e, const Op *op, Scalar to, uint32_t offset, Scalar from, Scalar mask,
+                    Scalar predicate, uint32_t bytes) {
     const bool bypass = bytes == 16 && op_word(op, ATTR_cache, WORD_cg) != WORD_ca;
-    const char *name = arena_printf(e->arena, "llvm.nvvm.cp.async.%s.shared.global.%u%s",
-                                    bypass ? "cg" : "ca", bytes, mask ? ".s" : "");
-    Scalar in[3] = {to, from};
-    if (mask) in[2] = LLVMBuildSelect(e->builder, mask, emit_i32(e, bytes), emit_i32(e, 0), "");
-    emit_intrinsic(e, name, NULL, mask ? 3 : 2, in);
+    Text text = {.arena = e->arena};
+    Scalar in[4] = {to, from};
+    uint32_t n = 2;
+    if (predicate) text_printf(&text, "@$%u ", mask ? 3 : 2);
+    text_printf(&text, "cp.async.%s.shared.global [$0+%u], [$1], %u", bypass ? "cg" : "ca", offset,
+                bytes);
+    if (mask) {
+        text_puts(&text, ", $2");
+        in[n++] = LLVMBuildSelect(e->builder, mask, emit_i32(e, bytes), emit_i32(e, 0), "");
+    }
+    text_puts(&text, ";");
+    if (predicate) in[n++] = predicate;
+    emit_asm(e, text.data,
+             mask        ? predicate ? "r,l,r,b" : "r,l,r"
+             : predicate ? "r,l,b"
+                         : "r,l",
+             e->nothing, n, in, true);
+}
+
+static Scalar unless_true(Scalar mask) {
+    if (mask && LLVMIsAConstantInt(mask) && LLVMConstIntGetZExtValue(mask)) return NULL;
+    return mask;
 }
 
 void emit_async_copy(Emitter *e, const Op *op) {
@@ -408,22 +427,24 @@ void emit_async_copy(Emitter *e, const Op *op) {
     Route route = route_of(e, block, shared->layout);
     const Scalar *from = emit_operand(e, op, 2);
     const Scalar *mask = op->operand_count > 3 ? emit_operand(e, op, 3) : NULL;
+    const bool skip = op_int(op, ATTR_skip, 0);
     const uint32_t copies = layout_copies(block->layout, PLACE_REGISTER);
     Run run = copy_run(e, op, &route);
     const uint32_t bytes = route.size << run.bits;
     if (bytes < 4) emit_fail(e, "an asynchronous copy of fewer than 4 bytes a thread");
-    LLVMBasicBlockRef then, after = NULL;
     Scalar base = buffer_base(e, op), owner = emit_is_owner(e, block->layout);
     Cursor cursor = cursor_for(e, &route.bytes, base);
-    if (owner) emit_branch_if(e, owner, &then, &after);
     for (uint32_t r = 0; r < route.registers; r++) {
         if (r & (run_mask(&run) | copies)) continue;
         uint32_t at = layout_column_sum(&route.bytes, PLACE_REGISTER, r);
-        Scalar on = mask ? mask[r] : NULL;
-        if (on && LLVMIsAConstantInt(on) && LLVMConstIntGetZExtValue(on)) on = NULL;
-        copy_at(e, op, cursor_at(e, &cursor, at), from[r], on, bytes);
+        uint32_t apart = at & ~cursor.thread.mask;
+        Scalar on = mask ? unless_true(mask[r]) : NULL, predicate = owner;
+        if (skip && on) {
+            predicate = owner ? LLVMBuildAnd(e->builder, owner, on, "") : on;
+            on = NULL;
+        }
+        copy_at(e, op, cursor_at(e, &cursor, at & ~apart), apart, from[r], on, predicate, bytes);
     }
-    if (owner) emit_join(e, after);
 }
 
 void emit_async_commit(Emitter *e) {
