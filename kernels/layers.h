@@ -130,6 +130,41 @@ TKC_API tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *
 /* Bytes of workspace that tkk_cross_entropy_forward takes. */
 TKC_API uint64_t tkk_cross_entropy_workspace(const tkk_cross_entropy *problem);
 
+/* ---- rotary position embedding ------------------------------------------------------------------
+ */
+
+/* Turns pairs of the first rotary_dim elements by position * base^(-2 i / rotary_dim), or by the
+ * angle whose cosine and sine stand in row `position` of the tables; copies the others.
+ *
+ *     x, y, dy, dx   [batch, length, heads, dim] or [length, heads, dim], any strides and dtypes
+ *     positions      i32 or i64, [length] or [batch, length]; rank 0: offset, offset + 1, ...
+ *     cos, sin       [positions, rotary_dim / 2], rows without gaps; rank 0: computed
+ *
+ * Pair i is (i, i + rotary_dim / 2), or (2 i, 2 i + 1) when interleaved. A position that the tables
+ * do not have gives NaN. `y` may be x, and dx may be dy. */
+typedef struct tkk_rope {
+    uint32_t struct_size;
+    bool interleaved;
+    bool compile_only;  /* compile what this call needs, run nothing */
+    int64_t rotary_dim; /* even; 0: dim */
+    int64_t offset;
+    double base;
+    tkk_tensor positions, cos, sin; /* read; optional */
+    tkk_tensor x;                   /* forward: read */
+    tkk_tensor y;                   /* forward: written */
+    tkk_tensor dy;                  /* backward: read */
+    tkk_tensor dx;                  /* backward: written */
+} tkk_rope;
+
+#define TKK_ROPE_INIT                                                                              \
+    { .struct_size = sizeof(tkk_rope), .base = 10000 }
+
+TKC_API tkc_status tkk_rope_forward(tkk_library *library, tkc_stream *stream,
+                                    const tkk_rope *problem);
+/* The inverse: turns back. */
+TKC_API tkc_status tkk_rope_backward(tkk_library *library, tkc_stream *stream,
+                                     const tkk_rope *problem);
+
 /* ---- element by element -------------------------------------------------------------------- */
 
 /* y = dropout(activation(x + bias) * gate) + residual, and its gradients. With a gate this is a
