@@ -273,30 +273,10 @@ static tkc_status launch_backward(tkk_library *library, tkc_stream *stream, cons
     return call_launch(&call, stream, tiles_grid(&tiles));
 }
 
-/* dx with all dimensions but the last one merged; false: its strides do not allow that. */
-static bool as_matrix(const tkk_tensor *dx, tkk_tensor *matrix) {
-    *matrix = *dx;
-    while (matrix->rank > 2) {
-        if (matrix->shape[0] != 1 && matrix->shape[1] != 1 &&
-            matrix->stride[0] != matrix->stride[1] * matrix->shape[1])
-            return false;
-        int64_t extent = matrix->shape[0] * matrix->shape[1];
-        int64_t stride = matrix->shape[1] != 1 ? matrix->stride[1] : matrix->stride[0];
-        *matrix = rows_dropped(*matrix, 0);
-        matrix->shape[0] = extent;
-        matrix->stride[0] = stride;
-    }
-    return true;
-}
-
 static tkc_status sum_bias(tkk_library *library, tkc_stream *stream, const tkk_activate *p) {
     tkk_tensor rows;
-    if (!as_matrix(&p->dx, &rows))
+    if (!rows_as_matrix(&p->dx, &rows))
         return tkc_fail(TKC_UNSUPPORTED, "dbias needs a dx whose rows are equally far apart.");
-    if (rows.rank == 1) {
-        rows = tkk_matrix(rows.data, rows.dtype, 1, rows.shape[0]);
-        rows.stride[1] = p->dx.stride[0];
-    }
     tkk_reduce_options options = TKK_REDUCE_OPTIONS_INIT;
     options.axis = 0;
     options.compile_only = p->compile_only;
@@ -325,11 +305,11 @@ tkc_status tkk_activate_backward(tkk_library *library, tkc_stream *stream, const
 uint64_t tkk_activate_workspace(tkk_library *library, const tkk_activate *p) {
     tkk_tensor rows;
     if (!library || !p || check_activate(p) || !p->dbias.rank || check_like("dx", &p->dx, &p->x) ||
-        !as_matrix(&p->dx, &rows))
+        !rows_as_matrix(&p->dx, &rows))
         return 0;
     tkk_reduce_options options = TKK_REDUCE_OPTIONS_INIT;
     options.axis = 0;
-    return rows.rank > 1 ? tkk_reduce_workspace(library, &rows, &options) : 0;
+    return tkk_reduce_workspace(library, &rows, &options);
 }
 
 /* ---- binary operations ------------------------------------------------------------------------

@@ -165,6 +165,43 @@ TKC_API tkc_status tkk_rope_forward(tkk_library *library, tkc_stream *stream,
 TKC_API tkc_status tkk_rope_backward(tkk_library *library, tkc_stream *stream,
                                      const tkk_rope *problem);
 
+/* ---- embedding ----------------------------------------------------------------------------------
+ */
+
+/* out[i] = table[indices[i]], and the gradient of the table.
+ *
+ *     table, dtable   [rows, dim]
+ *     indices         i32 or i64, rank 1 to 3, without gaps
+ *     out, dout       the shape of indices and dim, rows equally far apart
+ *
+ * The last dimension of each is without gaps; dtypes are any. An index that is no row of the table
+ * gives a row of NaN, or with check_indices a fault of the launch; it adds to no gradient.
+ *
+ * dtable is written whole. By default a program owns some rows of it and adds in the order of
+ * indices, in f32: the same bits every time. It reads all indices for every 4 to 16 rows of the
+ * table, which is cheap up to some 10^4 indices. `atomic` adds with f32 atomics (dtable is f32):
+ * work in proportion to dout, in no particular order. */
+typedef struct tkk_embedding {
+    uint32_t struct_size;
+    bool atomic;           /* backward */
+    bool check_indices;    /* forward, where the device reports device_assert */
+    bool compile_only;     /* compile what this call needs, run nothing */
+    int64_t padding_index; /* backward: adds nothing to this row; -1: none */
+    tkk_tensor indices;    /* read */
+    tkk_tensor table;      /* forward: read */
+    tkk_tensor out;        /* forward: written */
+    tkk_tensor dout;       /* backward: read */
+    tkk_tensor dtable;     /* backward: written */
+} tkk_embedding;
+
+#define TKK_EMBEDDING_INIT                                                                         \
+    { .struct_size = sizeof(tkk_embedding), .padding_index = -1 }
+
+TKC_API tkc_status tkk_embedding_forward(tkk_library *library, tkc_stream *stream,
+                                         const tkk_embedding *problem);
+TKC_API tkc_status tkk_embedding_backward(tkk_library *library, tkc_stream *stream,
+                                          const tkk_embedding *problem);
+
 /* ---- element by element -------------------------------------------------------------------- */
 
 /* y = dropout(activation(x + bias) * gate) + residual, and its gradients. With a gate this is a

@@ -83,6 +83,24 @@ tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim) {
     return tensor;
 }
 
+bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix) {
+    *matrix = *tensor;
+    if (tensor->rank == 1) {
+        matrix->rank = 2;
+        matrix->shape[0] = 1, matrix->shape[1] = tensor->shape[0];
+        matrix->stride[0] = tensor->shape[0], matrix->stride[1] = tensor->stride[0];
+    }
+    while (matrix->rank > 2) {
+        int64_t *shape = matrix->shape, *stride = matrix->stride;
+        if (shape[0] != 1 && shape[1] != 1 && stride[0] != stride[1] * shape[1]) return false;
+        int64_t extent = shape[0] * shape[1], apart = shape[1] != 1 ? stride[1] : stride[0];
+        *matrix = rows_dropped(*matrix, 0);
+        matrix->shape[0] = extent;
+        matrix->stride[0] = apart;
+    }
+    return true;
+}
+
 /* Whether dimension i goes on where dimension j ends, in all tensors. */
 static bool joined(const Rows *rows, uint32_t i, uint32_t j, int64_t extent) {
     for (uint32_t t = 0; t < rows->tensor_count; t++)

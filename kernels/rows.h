@@ -53,6 +53,8 @@ void rows_add(Rows *rows, const tkk_tensor *tensor);
 tkk_tensor rows_reduced(const tkk_tensor *tensor, const tkk_tensor *like, uint32_t dim);
 /* The tensor without dimension `dim`. */
 tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim);
+/* All dimensions but the last one merged into one; false: their strides do not allow that. */
+bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix);
 void rows_end(Rows *rows);
 /* Whether there is nothing to do. */
 bool rows_empty(const Rows *rows);
