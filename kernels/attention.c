@@ -191,7 +191,7 @@ static int64_t sequences(const tkk_attention *p) {
 /* The block whose length the grid divides is halved until every core has two programs or so. */
 static Blocks pick_host(const tkk_library *library, const tkk_attention *p, int kernel) {
     Blocks blocks = blocks_host[kernel];
-    if (p->mask != TKK_NO_MASK) blocks.n = blocks.n < 128 ? blocks.n : 128;
+    if (p->mask != TKK_NO_MASK || p->windowed) blocks.n = blocks.n < 128 ? blocks.n : 128;
     blocks.m = fit(blocks.m, longest_q(p));
     blocks.n = fit(blocks.n, longest_kv(p));
     const bool by_keys = kernel == BACKWARD_KV;

@@ -313,12 +313,17 @@ void call_float(Call *call, double value) {
     call_argument(call, tkc_arg_f64(value));
 }
 
+/* What a stride is divisible by, as far as that makes loads wider. */
+static const char *divisor(int64_t stride) {
+    return stride % 16 == 0 ? ":16" : stride % 8 == 0 ? ":8" : stride % 4 == 0 ? ":4" : "";
+}
+
 void call_stride(Call *call, const char *name, const char *type, int64_t stride) {
     if (stride == 1) {
         call_constant(call, name, "1");
         return;
     }
-    call_type(call, name, call_text(call, type, stride % 16 == 0 ? ":16" : "", ""));
+    call_type(call, name, call_text(call, type, divisor(stride), ""));
     call_argument(call, tkc_arg_named(name, tkc_arg_i64(stride)));
 }
 

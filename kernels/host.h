@@ -52,7 +52,8 @@ typedef struct Call {
 void call_begin(Call *call, tkk_library *library, const KernelFile *file, const char *kernel);
 /* A pointer of the tensor's dtype; 16-byte alignment is promised when the address has it. */
 void call_tensor(Call *call, const char *name, const tkk_tensor *tensor);
-/* A stride that is 1 becomes a constant; multiples of 16 become a promise. `type`: i32, i64. */
+/* A stride that is 1 becomes a constant; multiples of 4, 8 and 16 become promises. `type`: i32,
+ * i64. */
 void call_stride(Call *call, const char *name, const char *type, int64_t stride);
 /* For a parameter without annotation: its type ("fp32"). The argument follows. */
 void call_type(Call *call, const char *name, const char *type);

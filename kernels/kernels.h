@@ -9,9 +9,9 @@
  *
  * A library belongs to one device. It compiles a kernel when it is first needed, from source text
  * that is part of the program, and keeps it. What is compiled depends on dtypes, head dimension,
- * options, which strides are 1 or multiples of 16, and whether addresses are multiples of 16: give
- * the same kinds of tensors and nothing is compiled twice. The context's `compiled` callback tells
- * when something was; `compile_only` does it ahead of time.
+ * options, which strides are 1 or multiples of 4, 8 or 16, and whether addresses are multiples of
+ * 16: give the same kinds of tensors and nothing is compiled twice. The context's `compiled`
+ * callback tells when something was; `compile_only` does it ahead of time.
  *
  * Tensors are views: where the first element lies, dtype, shape, strides. The memory is the
  * caller's and is used until the stream has done the work. Outputs may not overlap inputs, unless
