@@ -147,23 +147,9 @@ static const char *const k_strides[] = {"stride_kb", "stride_kh", "stride_kn", "
 static const char *const v_strides[] = {"stride_vb", "stride_vh", "stride_vn", "stride_vd"};
 static const char *const o_strides[] = {"stride_ob", "stride_oh", "stride_om", "stride_od"};
 
-static void add_optional(Call *call, const char *name, const tkk_tensor *tensor, bool there) {
-    if (there)
-        call_tensor(call, name, tensor);
-    else
-        call_constant(call, name, "None");
-}
-
-static void add_parts(Call *call, const Plan *plan, const tkk_tensor *parts,
-                      const tkk_tensor *lses) {
-    add_optional(call, "part_out", parts, plan->splits > 1);
-    add_optional(call, "part_lse", lses, plan->splits > 1);
-}
-
 static tkc_status launch_attend(tkk_library *library, tkc_stream *stream, const Plan *plan,
-                                const tkk_tensor *parts, const tkk_tensor *lses) {
+                                const tkk_tensor *out, const tkk_tensor *lse) {
     const tkk_decode *p = plan->p;
-    const bool split = plan->splits > 1;
     Call call;
     call_begin(&call, library, &file, "decode_attend");
     call.compile_only = p->compile_only;
@@ -172,29 +158,27 @@ static tkc_status launch_attend(tkk_library *library, tkc_stream *stream, const 
     call_tensor(&call, "q", &p->q);
     call_tensor(&call, "k", &plan->k);
     call_tensor(&call, "v", &plan->v);
-    add_optional(&call, "out", &p->out, !split);
-    add_optional(&call, "lse", &p->lse, !split && p->lse.rank);
-    add_parts(&call, plan, parts, lses);
-    add_optional(&call, "table", &p->table, plan->paged);
-    add_optional(&call, "lengths", &p->lengths, p->lengths.rank);
+    call_tensor(&call, "out", out);
     call_float(&call, p->scale);
     call_strides4(&call, q_strides, &p->q);
     call_strides4(&call, k_strides, &plan->k);
     call_strides4(&call, v_strides, &plan->v);
-    if (split)
-        for (uint32_t i = 0; i < 4; i++) call_constant(&call, o_strides[i], "0");
-    else
-        call_strides4(&call, o_strides, &p->out);
-    if (plan->paged)
-        call_stride(&call, "stride_table", "i64", p->table.stride[0]);
-    else
-        call_constant(&call, "stride_table", "0");
+    call_strides4(&call, o_strides, out);
+    call_stride(&call, "stride_part", "i32", plan->splits > 1 ? p->q.shape[D] : 0);
     call_int(&call, p->q.shape[H] / plan->k.shape[H]);
     call_int(&call, p->q.shape[L]);
     call_int(&call, plan->capacity);
-    call_int(&call, plan->k.shape[L]);
-    call_int(&call, plan->k.shape[B]);
     call_int(&call, plan->splits);
+    if (lse->rank) call_tensor(&call, "lse", lse);
+    if (p->lengths.rank) call_tensor(&call, "lengths", &p->lengths);
+    if (plan->paged) {
+        call_tensor(&call, "table", &p->table);
+        call_stride(&call, "stride_table", "i64", p->table.stride[0]);
+        call_type(&call, "page_size", "i32");
+        call_int(&call, plan->k.shape[L]);
+        call_type(&call, "pages", "i32");
+        call_int(&call, plan->k.shape[B]);
+    }
     call_constant_int(&call, "HEAD_DIM", p->q.shape[D]);
     call_constant(&call, "PRECISION", p->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
     call_constant_int(&call, "BLOCK_M", plan->block_m);
@@ -213,13 +197,14 @@ static tkc_status launch_combine(tkk_library *library, tkc_stream *stream, const
     call_begin(&call, library, &file, "decode_combine");
     call.compile_only = p->compile_only;
     call.num_warps = 4;
-    add_parts(&call, plan, parts, lses);
+    call_tensor(&call, "parts_out", parts);
+    call_tensor(&call, "parts_lse", lses);
     call_tensor(&call, "out", &p->out);
-    add_optional(&call, "lse", &p->lse, p->lse.rank);
     call_strides4(&call, o_strides, &p->out);
     call_int(&call, q[H]);
     call_int(&call, q[L]);
     call_int(&call, plan->splits);
+    if (p->lse.rank) call_tensor(&call, "lse", &p->lse);
     call_constant_int(&call, "HEAD_DIM", q[D]);
     call_constant_int(&call, "BLOCK_S", next_power_of_two(plan->splits));
     call_constant_int(&call, "BLOCK_D", plan->block_d);
@@ -228,16 +213,17 @@ static tkc_status launch_combine(tkk_library *library, tkc_stream *stream, const
 
 static tkc_status launch(tkk_library *library, tkc_stream *stream, const Plan *plan,
                          Scratch *scratch) {
-    const int64_t *q = plan->p->q.shape;
-    tkk_tensor parts = {0}, lses = {0};
-    if (plan->splits > 1) {
-        const int64_t rows = q[B] * q[H] * q[L];
-        parts = tkk_tensor3(scratch_take(scratch, part_bytes(plan, q[D])), TKC_F32, rows,
-                            plan->splits, q[D]);
-        lses = tkk_matrix(scratch_take(scratch, part_bytes(plan, 1)), TKC_F32, rows, plan->splits);
-    }
+    const tkk_decode *p = plan->p;
+    const int64_t *q = p->q.shape, splits = plan->splits;
+    if (splits == 1) return launch_attend(library, stream, plan, &p->out, &p->lse);
+    /* The first part of each row; the others lie behind it. */
+    tkk_tensor parts =
+        tkk_tensor4(scratch_take(scratch, part_bytes(plan, q[D])), TKC_F32, q[B], q[H], q[L], q[D]);
+    for (int i = 0; i < 3; i++) parts.stride[i] *= splits;
+    const tkk_tensor lses =
+        tkk_matrix(scratch_take(scratch, part_bytes(plan, 1)), TKC_F32, q[B] * q[H] * q[L], splits);
     CHECK(launch_attend(library, stream, plan, &parts, &lses));
-    return plan->splits > 1 ? launch_combine(library, stream, plan, &parts, &lses) : TKC_OK;
+    return launch_combine(library, stream, plan, &parts, &lses);
 }
 
 tkc_status tkk_decode_forward(tkk_library *library, tkc_stream *stream, const tkk_decode *p) {

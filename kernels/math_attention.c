@@ -100,13 +100,6 @@ static int64_t fit(int64_t extent, int64_t most) {
     return enough < 16 ? 16 : enough < most ? enough : most; /* 16: the least a dot takes */
 }
 
-static void add_optional(Call *call, const char *name, const tkk_tensor *tensor) {
-    if (tensor)
-        call_tensor(call, name, tensor);
-    else
-        call_constant(call, name, "None");
-}
-
 static const char *truth(bool x) {
     return x ? "True" : "False";
 }
@@ -122,14 +115,10 @@ static tkc_status launch_product(const SdpaProblem *p, const Product *f) {
     call_tensor(&call, "a", &f->a);
     call_tensor(&call, "b", &f->b);
     call_tensor(&call, "c", &f->c);
-    add_optional(&call, "carried", f->carried);
-    add_optional(&call, "bias", f->bias);
     call_float(&call, f->scale);
     call_strides4(&call, a_strides, &f->a);
     call_strides4(&call, b_strides, &f->b);
     call_strides4(&call, c_strides, &f->c);
-    for (uint32_t i = 0; !f->bias && i < 4; i++) call_constant(&call, x_strides[i], "0");
-    if (f->bias) call_strides4(&call, x_strides, f->bias);
     call_int(&call, f->c.shape[1]);
     call_int(&call, f->members);
     call_int(&call, f->share);
@@ -137,6 +126,11 @@ static tkc_status launch_product(const SdpaProblem *p, const Product *f) {
     call_int(&call, N);
     call_int(&call, K);
     call_int(&call, f->diagonal);
+    if (f->carried) call_tensor(&call, "carried", f->carried);
+    if (f->bias) {
+        call_tensor(&call, "bias", f->bias);
+        call_strides4(&call, x_strides, f->bias);
+    }
     call_constant(&call, "CAUSAL", truth(f->causal));
     call_constant(&call, "FIRST", truth(!f->carried || f->first));
     call_constant(&call, "LAST", truth(!f->carried || f->last));
@@ -150,10 +144,10 @@ static tkc_status launch_product(const SdpaProblem *p, const Product *f) {
 }
 
 /* What attention_weights and attention_slopes have in common: `rows` rows from first_row on. */
-static tkc_status launch_rows(const SdpaProblem *p, Call *call, const Scores *s,
-                              int64_t first_row) {
+static tkc_status launch_rows(const SdpaProblem *p, Call *call, const Scores *s, int64_t first_row,
+                              const tkk_tensor *dbias) {
     call->compile_only = p->compile_only;
-    call_int(call, s->pitch);
+    call_stride(call, "row_stride", "i64", s->pitch);
     call_int(call, s->rows);
     call_int(call, p->key.shape[L]);
     call_int(call, p->query.shape[L]);
@@ -161,6 +155,7 @@ static tkc_status launch_rows(const SdpaProblem *p, Call *call, const Scores *s,
     call_int(call, (int64_t)rint(p->dropout * 0x1p32));
     call_float(call, 1.0 - p->dropout);
     call_int(call, (int64_t)p->seed);
+    if (dbias->rank) call_tensor(call, "dbias", dbias);
     call_constant(call, "DROPOUT", truth(p->dropout > 0));
     call_constant_int(call, "BLOCK", fit(p->key.shape[L], 1024));
     return call_launch(call, p->stream, tkc_grid2(s->rows, p->query.shape[B] * p->query.shape[H]));
@@ -171,7 +166,8 @@ static tkc_status make_weights(const SdpaProblem *p, const Scores *s, int64_t fi
     call_begin(&call, p->library, &file, "attention_weights");
     call_tensor(&call, "scores", &s->tensor);
     call_tensor(&call, "lse", &p->lse);
-    return launch_rows(p, &call, s, first_row);
+    static const tkk_tensor none;
+    return launch_rows(p, &call, s, first_row, &none);
 }
 
 static tkc_status make_slopes(const SdpaProblem *p, const Scores *s, const Scores *slopes,
@@ -181,8 +177,7 @@ static tkc_status make_slopes(const SdpaProblem *p, const Scores *s, const Score
     call_tensor(&call, "scores", &s->tensor);
     call_tensor(&call, "slopes", &slopes->tensor);
     call_tensor(&call, "lse", &p->lse);
-    add_optional(&call, "dbias", p->dmask.rank ? &p->dmask : NULL);
-    return launch_rows(p, &call, s, first_row);
+    return launch_rows(p, &call, s, first_row, &p->dmask);
 }
 
 /* ---- rows by rows ----------------------------------------------------------------------- */
