@@ -81,7 +81,9 @@ static uint8_t *place(Warp *w, const Inst *in, int lane, uint64_t address, uint3
     PtxSpace space = resolve_space((PtxSpace)in->addresses->space, &address);
     *is_shared = space == SPACE_SHARED;
     if (space == SPACE_LOCAL) return local_at(w, in, lane, address, size, size);
-    if (space != SPACE_SHARED) return global_at(w, in, lane, address, size, size, ACCESS_ATOMIC);
+    bool exchange = in->form->word[CATEGORY_OPERATION] == WORD_exch; /* may want to write only */
+    if (space != SPACE_SHARED)
+        return global_at(w, in, lane, address, size, size, exchange ? ACCESS_WRITE : ACCESS_ATOMIC);
     Cta *cta;
     uint8_t *at = shared_at(w, in, lane, address, size, size, &cta);
     if (!at) return NULL;
