@@ -72,4 +72,9 @@ InterpPlan *interp_plan(Arena *arena, Module *module);
  * (a zero) runs nothing and succeeds. Thread-safe. */
 bool interp_launch(const InterpPlan *plan, const InterpLaunch *launch, InterpFault *fault);
 
+/* Words for an access that went wrong, also for other devices that address memory as it does here.
+ * `fault` has the kind and the program; the rest is filled in. */
+void interp_say_access(const Kernel *kernel, const InterpLaunch *launch, const Op *op,
+                       uint32_t element, uint64_t address, InterpFault *fault);
+
 #endif

@@ -69,17 +69,32 @@ void fault_element(Thread *t, const Type *type, uint32_t element) {
 
 /* ---- accesses -------------------------------------------------------------------------------- */
 
-int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
-    const Kernel *kernel = run->plan->module->kernel;
+/* The launch of a kernel that an access belongs to. */
+typedef struct Scene {
+    const Kernel *kernel;
+    const InterpLaunch *launch;
+} Scene;
+
+static int32_t parameter_of(const Scene *scene, uint32_t k, bool *several) {
+    const Kernel *kernel = scene->kernel;
     int32_t found = -1;
     *several = false;
     for (uint32_t i = 0; i < kernel->parameter_count; i++) {
         const bool here = type_is_pointer(kernel->parameters[i].type) &&
-                          run->launch->arguments[i] >> INTERP_BUFFER_SHIFT == (uint64_t)k + 1;
+                          scene->launch->arguments[i] >> INTERP_BUFFER_SHIFT == (uint64_t)k + 1;
         *several |= here && found >= 0;
         if (here && found < 0) found = (int32_t)i;
     }
     return found;
+}
+
+static Scene scene_of(const Run *run) {
+    return (Scene){run->plan->module->kernel, run->launch};
+}
+
+int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
+    const Scene scene = scene_of(run);
+    return parameter_of(&scene, k, several);
 }
 
 static bool has_mask(const Op *op) {
@@ -99,25 +114,25 @@ static const char *noun(const Op *op) {
 }
 
 /* "`x`", or what there is to say about memory that is no argument's. */
-static void say_buffer(const Run *run, InterpFault *fault) {
+static void say_buffer(const Scene *scene, InterpFault *fault) {
     bool several = false;
     if (fault->buffer >= 0)
-        fault->parameter = buffer_parameter(run, (uint32_t)fault->buffer, &several);
+        fault->parameter = parameter_of(scene, (uint32_t)fault->buffer, &several);
     if (fault->parameter >= 0)
-        say(fault, "`%s`%s", run->plan->module->kernel->parameters[fault->parameter].name,
+        say(fault, "`%s`%s", scene->kernel->parameters[fault->parameter].name,
             several ? " (and others in the same memory)" : "");
     else
         say(fault, "memory that no argument points to");
 }
 
 /* Which buffer was meant: the nearest, so that a negative offset belongs to the one above. */
-static void find_buffer(const Run *run, InterpFault *fault, uint64_t address) {
+static void find_buffer(const InterpLaunch *launch, InterpFault *fault, uint64_t address) {
     const uint64_t half = UINT64_C(1) << (INTERP_BUFFER_SHIFT - 1);
     const uint64_t k = (address + half) >> INTERP_BUFFER_SHIFT;
-    if (address > UINT64_MAX - half || k == 0 || k > run->launch->buffer_count) return;
+    if (address > UINT64_MAX - half || k == 0 || k > launch->buffer_count) return;
     fault->buffer = (int32_t)(k - 1);
     fault->offset = (int64_t)(address - INTERP_BUFFER_ADDRESS(k - 1));
-    fault->buffer_size = run->launch->buffers[k - 1].size;
+    fault->buffer_size = launch->buffers[k - 1].size;
 }
 
 static const char *const fault_titles[] = {
@@ -129,32 +144,35 @@ static const char *const fault_titles[] = {
 };
 
 /* The first half of every message on an access: which element does what to which bytes. */
-static void say_access(Thread *t, const Step *step, uint32_t element, uint64_t address) {
-    InterpFault *fault = &t->fault;
-    const Type *pointer = pointer_type(step->op);
+static void say_access(const Scene *scene, const Op *op, uint32_t element, uint64_t address,
+                       InterpFault *fault) {
+    const Type *pointer = pointer_type(op);
     const uint32_t size = type_element_size(type_element(pointer)->element);
-    find_buffer(t->run, fault, address);
+    find_buffer(scene->launch, fault, address);
     set_element(fault, pointer, element);
-    say(fault, "%s%s: ", noun(step->op), fault_titles[fault->kind]);
+    say(fault, "%s%s: ", noun(op), fault_titles[fault->kind]);
     say_element(fault, pointer);
-    say(fault, "%s %u byte%s ", verb(step->op), size, size == 1 ? "" : "s");
+    say(fault, "%s %u byte%s ", verb(op), size, size == 1 ? "" : "s");
     if (fault->buffer < 0) {
         say(fault, "at address 0x%" PRIx64, address);
         return;
     }
     say(fault, "at offset %" PRId64 " of ", fault->offset);
-    say_buffer(t->run, fault);
+    say_buffer(scene, fault);
 }
 
-bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address) {
-    begin(t, step, kind);
-    InterpFault *fault = &t->fault;
-    const Type *pointee = type_element(pointer_type(step->op))->element;
-    say_access(t, step, element, address);
-    switch (kind) {
+void interp_say_access(const Kernel *kernel, const InterpLaunch *launch, const Op *op,
+                       uint32_t element, uint64_t address, InterpFault *fault) {
+    const Scene scene = {kernel, launch};
+    const Type *pointee = type_element(pointer_type(op))->element;
+    fault->at = op->at;
+    fault->parameter = fault->buffer = -1;
+    fault->message[0] = 0;
+    say_access(&scene, op, element, address, fault);
+    switch (fault->kind) {
     case FAULT_OUT_OF_BOUNDS:
         say(fault, ", which has %" PRIu64 " bytes", fault->buffer_size);
-        say(fault, has_mask(step->op) ? "" : "; the %s has no mask", noun(step->op));
+        say(fault, has_mask(op) ? "" : "; the %s has no mask", noun(op));
         break;
     case FAULT_MISALIGNED:
         say(fault, ", which is no multiple of %u", type_element_size(pointee));
@@ -170,7 +188,13 @@ bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element,
     case FAULT_UNWRITTEN: say(fault, ", where nothing was written before"); break;
     default: break;
     }
-    say_program(fault, "", t->program);
+    say_program(fault, "", fault->program);
+}
+
+bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address) {
+    begin(t, step, kind);
+    interp_say_access(t->run->plan->module->kernel, t->run->launch, step->op, element, address,
+                      &t->fault);
     return false;
 }
 
@@ -179,7 +203,8 @@ bool fault_race(Thread *t, const Step *step, const Step *other, uint64_t other_p
     begin(t, step, FAULT_RACE);
     InterpFault *fault = &t->fault;
     program_coordinates(t->run, other_program, fault->other_program);
-    say_access(t, step, element, address);
+    const Scene scene = scene_of(t->run);
+    say_access(&scene, step->op, element, address, fault);
     const bool atomic = other->op->code == OP_atomic_rmw || other->op->code == OP_atomic_cas;
     const uint32_t *o = fault->other_program;
     say(fault, " that program %u, %u, %u %s%s on line %u", o[0], o[1], o[2],

@@ -4,7 +4,7 @@
  * in place. A launch has run when tkc_launch returns.
  */
 #include "runtime/cpu_pool.h"
-#include "runtime/device.h"
+#include "runtime/report.h"
 
 #include "compiler/cpu/cpu.h"
 #include "compiler/eval.h"
@@ -184,19 +184,33 @@ static bool cpu_accepts(const tkc_device *device, int dlpack_type, int dlpack_id
 /* ---- kernels ------------------------------------------------------------------------------------
  */
 
-typedef struct CpuKernel {
+typedef struct CpuVariant {
     CpuCode code;
     CpuItemTime time; /* of a program */
+} CpuVariant;
+
+typedef struct CpuKernel {
+    CpuVariant plain;
+    pthread_mutex_t lock; /* held to make what follows */
+    CpuVariant *checked;  /* every access is checked; NULL: not asked for yet */
 } CpuKernel;
 
-static tkc_status load_guarded(Arena *arena, const tkc_kernel *kernel, CpuCode *code) {
+static tkc_status load_guarded(Arena *arena, const tkc_kernel *kernel, bool bounds, CpuCode *code) {
     jmp_buf exhausted;
     arena->on_exhausted = &exhausted;
     if (setjmp(exhausted)) return rt_fail_memory();
     Text error = {.arena = arena};
-    if (cpu_compile(kernel->module, NULL, code, &error)) return TKC_OK;
+    if (cpu_compile(kernel->module, &(CpuOptions){.bounds = bounds}, code, &error)) return TKC_OK;
     return tkc_fail(TKC_INTERNAL, "Kernel `%s` cannot be made native code: %s", kernel->name,
                     error.data ? error.data : "for an unknown reason");
+}
+
+static tkc_status load_variant(const tkc_kernel *kernel, bool bounds, CpuVariant *variant) {
+    Arena arena;
+    arena_init(&arena, 0);
+    const tkc_status status = load_guarded(&arena, kernel, bounds, &variant->code);
+    arena_free(&arena);
+    return status;
 }
 
 static tkc_status cpu_load(tkc_device *device, const tkc_kernel *kernel, void **loaded) {
@@ -207,22 +221,39 @@ static tkc_status cpu_load(tkc_device *device, const tkc_kernel *kernel, void **
                         kernel->name, kernel->target);
     CpuKernel *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
-    Arena arena;
-    arena_init(&arena, 0);
-    const tkc_status status = load_guarded(&arena, kernel, &made->code);
-    arena_free(&arena);
+    const tkc_status status = load_variant(kernel, false, &made->plain);
     if (status) {
         free(made);
         return status;
     }
+    pthread_mutex_init(&made->lock, NULL);
     *loaded = made;
     return TKC_OK;
+}
+
+static tkc_status checked_variant(CpuKernel *made, const tkc_kernel *kernel, CpuVariant **variant) {
+    tkc_status status = TKC_OK;
+    pthread_mutex_lock(&made->lock);
+    if (!made->checked) {
+        CpuVariant *checked = calloc(1, sizeof *checked);
+        status = checked ? load_variant(kernel, true, checked) : rt_fail_memory();
+        if (status)
+            free(checked);
+        else
+            made->checked = checked;
+    }
+    *variant = made->checked;
+    pthread_mutex_unlock(&made->lock);
+    return status;
 }
 
 static void cpu_unload(tkc_device *device, void *loaded) {
     (void)device;
     CpuKernel *made = loaded;
-    cpu_free(&made->code);
+    cpu_free(&made->plain.code);
+    if (made->checked) cpu_free(&made->checked->code);
+    free(made->checked);
+    pthread_mutex_destroy(&made->lock);
     free(made);
 }
 
@@ -259,6 +290,67 @@ static void end_stream(void) {
 #endif
 }
 
+/* ---- what may be accessed -------------------------------------------------------------- */
+
+/* Arguments as a checked variant sees them, and the memory that they are in. */
+typedef struct Checks {
+    uint64_t *arguments, *plain; /* plain: as the interpreter numbers buffers */
+    CpuRange *ranges;
+    InterpBuffer *buffers;
+    const char **names;
+    uint32_t count;
+} Checks;
+
+static void checks_free(Checks *checks) {
+    free(checks->arguments);
+    free(checks->plain);
+    free(checks->ranges);
+    free(checks->buffers);
+    free(checks->names);
+}
+
+static bool checks_new(Checks *checks, uint32_t arguments) {
+    const size_t room = arguments + 1; /* one range must be there */
+    *checks = (Checks){
+        .arguments = calloc(room, sizeof *checks->arguments),
+        .plain = calloc(room, sizeof *checks->plain),
+        .ranges = calloc(room, sizeof *checks->ranges),
+        .buffers = calloc(room, sizeof *checks->buffers),
+        .names = calloc(room, sizeof *checks->names),
+    };
+    return checks->arguments && checks->plain && checks->ranges && checks->buffers && checks->names;
+}
+
+/* The address of argument `i`, which points into this memory. */
+static void add_range(Checks *checks, uint32_t i, uint64_t address, uint64_t data, uint64_t size,
+                      const char *name) {
+    uint32_t k = 0;
+    while (k < checks->count && (checks->ranges[k].data != data || checks->ranges[k].size != size))
+        k++;
+    checks->ranges[k] = (CpuRange){size, data};
+    checks->buffers[k] = (InterpBuffer){.data = (uint8_t *)(uintptr_t)data, .size = size};
+    checks->names[k] = name;
+    if (k == checks->count) checks->count++;
+    checks->plain[i] = INTERP_BUFFER_ADDRESS(k) + (address - data);
+    checks->arguments[i] = CPU_CHECKED_ADDRESS(k) + (address - data);
+}
+
+static void find_memory(Checks *checks, const tkc_kernel *kernel, const DeviceLaunch *launch) {
+    for (uint32_t i = 0; i < launch->argument_count; i++) {
+        const tkc_buffer *buffer = launch->given[i].value.buffer;
+        checks->arguments[i] = checks->plain[i] = launch->arguments[i];
+        if (kernel->parameters[i].is_pointer && launch->given[i].kind == TKC_ARGUMENT_BUFFER &&
+            buffer)
+            add_range(checks, i, launch->arguments[i], buffer->address, buffer->size, buffer->name);
+    }
+    for (uint32_t i = 0; i < launch->tensor_count; i++) {
+        const DeviceTensor *tensor = &launch->tensors[i];
+        const uint64_t data = (uint64_t)(uintptr_t)tensor->data;
+        add_range(checks, tensor->argument, data, data, tensor->size,
+                  kernel->parameters[tensor->argument].name);
+    }
+}
+
 static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *scratch) {
     CpuRun *run = context;
     for (uint64_t i = first; i < last; i++) {
@@ -283,56 +375,43 @@ static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *
     return true;
 }
 
-static tkc_status report(const CpuRun *run, const tkc_kernel *kernel) {
-    uint32_t program[3];
-    char message[768];
+static void set_element(InterpFault *fault, const Op *op, uint64_t element) {
+    if (!op || !op->operand_count || !type_is_block(op_operand(op, 0)->type)) return;
+    const Type *type = op_operand(op, 0)->type;
+    fault->rank = type->rank;
+    for (uint32_t d = type->rank; d-- > 0; element /= type->shape[d])
+        fault->coordinates[d] = (uint32_t)(element % type->shape[d]);
+}
+
+static tkc_status report(const CpuRun *run, const tkc_kernel *kernel, const Checks *checks) {
     const Op *op = cpu_op_at(run->code, run->fault.op);
+    InterpFault fault = {.parameter = -1, .buffer = -1};
+    if (op) fault.at = op->at;
+    program_at(run, run->program, fault.program);
+    if (run->fault.kind >= CPU_FAULT_BOUNDS) {
+        const InterpLaunch launch = {
+            .arguments = checks->plain, .buffers = checks->buffers, .buffer_count = checks->count};
+        fault.kind = run->fault.kind == CPU_FAULT_BOUNDS       ? FAULT_OUT_OF_BOUNDS
+                     : run->fault.kind == CPU_FAULT_MISALIGNED ? FAULT_MISALIGNED
+                                                               : FAULT_NULL;
+        interp_say_access(((const Module *)kernel->module)->kernel, &launch, op,
+                          (uint32_t)run->fault.element, run->fault.address, &fault);
+        return rt_report(kernel, &fault, fault.buffer < 0 ? "" : checks->names[fault.buffer]);
+    }
     const Attribute *text = op ? op_attribute(op, ATTR_text) : NULL;
     const bool assertion = run->fault.kind == CPU_FAULT_ASSERT;
     const int length = assertion && text ? (int)(text->count < 400 ? text->count : 400) : 0;
-    program_at(run, run->program, program);
-    snprintf(message, sizeof message, "program (%u, %u, %u): %s%s%.*s", program[0], program[1],
-             program[2], assertion ? "assertion failed" : "this cannot run on the CPU",
-             length ? ": " : "", length, length ? text->string : "");
-    const Sources *sources = ((const Module *)kernel->module)->sources;
-    const Span at = op ? op->at.span : (Span){0};
-    const bool known = at.line && at.source < sources->list.length;
-    tkc_fault given = {
-        .struct_size = sizeof given,
-        .kind = assertion ? TKC_FAULT_ASSERT : TKC_FAULT_UNSUPPORTED,
-        .file = known ? sources->list.data[at.source].path : "",
-        .line = at.line,
-        .column = at.column,
-        .parameter = "",
-        .buffer = "",
-        .message = message,
-    };
-    memcpy(given.program, program, sizeof program);
-    if (op && op->operand_count && type_is_block(op_operand(op, 0)->type)) {
-        const Type *type = op_operand(op, 0)->type;
-        uint64_t rest = run->fault.element;
-        given.rank = type->rank;
-        for (uint32_t d = type->rank; d-- > 0; rest /= type->shape[d])
-            given.coordinates[d] = (uint32_t)(rest % type->shape[d]);
-    }
-    rt_keep_fault(&given);
-    const tkc_status status = assertion ? TKC_LAUNCH_FAULT : TKC_UNSUPPORTED;
-    Arena arena;
-    jmp_buf exhausted;
-    arena_init(&arena, 0);
-    arena.on_exhausted = &exhausted;
-    if (setjmp(exhausted)) {
-        tkc_fail(status, "%s", message);
-    } else {
-        Diagnostics diagnostics = {.arena = &arena, .sources = sources};
-        Text rendered = {.arena = &arena};
-        Diagnostic *d = diag_warning(&diagnostics, op ? op->at : (Location){0}, "%s", message);
-        d->severity = SEVERITY_FAULT;
-        diag_render(&diagnostics, &rendered);
-        tkc_fail(status, "%s", rendered.data);
-    }
-    arena_free(&arena);
-    return status;
+    fault.kind = assertion ? FAULT_ASSERT : FAULT_UNSUPPORTED;
+    size_t used = (size_t)snprintf(fault.message, sizeof fault.message, "%s%s%.*s",
+                                   assertion ? "assertion failed" : "this cannot run on the CPU",
+                                   length ? ": " : "", length, length ? text->string : "");
+    set_element(&fault, op, run->fault.element);
+    for (uint32_t d = 0; d < fault.rank; d++)
+        used += (size_t)snprintf(fault.message + used, sizeof fault.message - used, "%s%u",
+                                 d ? ", " : " at element [", fault.coordinates[d]);
+    snprintf(fault.message + used, sizeof fault.message - used, "%s (program %u, %u, %u)",
+             fault.rank ? "]" : "", fault.program[0], fault.program[1], fault.program[2]);
+    return rt_report(kernel, &fault, "");
 }
 
 /* ---- print
@@ -392,35 +471,33 @@ static void print_elements(const CpuLaunch *launch, const uint32_t *program, uin
     }
 }
 
-static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kernel *kernel,
-                          void *loaded, const DeviceLaunch *launch) {
-    (void)stream;
+static tkc_status run_variant(tkc_device *device, const tkc_kernel *kernel, CpuVariant *variant,
+                              const Checks *checks, const DeviceLaunch *launch) {
     CpuDevice *state = device->state;
-    CpuKernel *made = loaded;
     const tkc_launch_options *o = launch->options;
-    for (uint32_t i = 0; i < launch->tensor_count; i++)
-        launch->arguments[launch->tensors[i].argument] =
-            (uint64_t)(uintptr_t)launch->tensors[i].data;
+    const uint64_t programs = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
     CpuRun run = {
-        .launch = {.arguments = launch->arguments,
+        .launch = {.arguments = checks ? checks->arguments : launch->arguments,
                    .grid = {launch->grid[0], launch->grid[1], launch->grid[2]},
                    .tf32_half = o->ieee_dot ? 0 : 0x1000,
                    .tf32_mask = o->ieee_dot ? ~UINT64_C(0) : ~UINT64_C(0x1fff),
-                   .print = device->context->options.print ? print_elements : NULL},
-        .code = &made->code,
+                   .print = device->context->options.print ? print_elements : NULL,
+                   .check = checks ? cpu_check : NULL,
+                   .ranges = checks ? checks->ranges : NULL,
+                   .range_count = checks ? checks->count : 0,
+                   .stream = is_stream(state, &variant->code, programs)},
+        .code = &variant->code,
         .context = device->context,
         .cancel = o->cancel,
     };
     memcpy(run.grid, launch->grid, sizeof run.grid);
-    const uint64_t programs = (uint64_t)run.grid[0] * run.grid[1] * run.grid[2];
-    run.launch.stream = is_stream(state, run.code, programs);
     pthread_mutex_init(&run.lock, NULL);
     pthread_rwlock_rdlock(&state->running);
     const bool ran = cpu_pool_run(state->pool, programs, o->threads, run.code->scratch_size,
-                                  &made->time, run_programs, &run);
+                                  &variant->time, run_programs, &run);
     tkc_status status = TKC_OK;
     if (run.failed)
-        status = report(&run, kernel);
+        status = report(&run, kernel, checks);
     else if (run.cancelled)
         status = tkc_fail(TKC_CANCELLED, "The launch of kernel `%s` was cancelled.", kernel->name);
     else if (!ran)
@@ -428,6 +505,26 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
     pthread_rwlock_unlock(&state->running);
     pthread_mutex_destroy(&run.lock);
     return status;
+}
+
+static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kernel *kernel,
+                          void *loaded, const DeviceLaunch *launch) {
+    (void)stream;
+    CpuKernel *made = loaded;
+    for (uint32_t i = 0; i < launch->tensor_count; i++)
+        launch->arguments[launch->tensors[i].argument] =
+            (uint64_t)(uintptr_t)launch->tensors[i].data;
+    if (!launch->options->bounds) return run_variant(device, kernel, &made->plain, NULL, launch);
+    CpuVariant *checked;
+    const tkc_status status = checked_variant(made, kernel, &checked);
+    if (status) return status;
+    Checks checks;
+    const bool room = checks_new(&checks, launch->argument_count);
+    if (room) find_memory(&checks, kernel, launch);
+    const tkc_status ran =
+        room ? run_variant(device, kernel, checked, &checks, launch) : rt_fail_memory();
+    checks_free(&checks);
+    return ran;
 }
 
 const DeviceKind device_cpu = {
@@ -446,4 +543,5 @@ const DeviceKind device_cpu = {
     .load = cpu_load,
     .unload = cpu_unload,
     .launch = cpu_run,
+    .checks = true,
 };

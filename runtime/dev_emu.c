@@ -362,4 +362,5 @@ const DeviceKind device_emu = {
     .unload = emu_unload,
     .launch = emu_run,
     .counts = true,
+    .checks = true,
 };

@@ -1,5 +1,6 @@
 /* dev_interp.c: the device that runs block IR as it stands. */
 #include "runtime/host_memory.h"
+#include "runtime/report.h"
 
 #include "compiler/interp.h"
 
@@ -83,68 +84,9 @@ static tkc_status interp_load(tkc_device *device, const tkc_kernel *kernel, void
 
 /* ---- launching ------------------------------------------------------------------------------- */
 
-/* The text of the fault, with its source line, as tkc_last_error; and the fault in numbers. */
-static tkc_status report_fault(const tkc_kernel *kernel, const HostView *view,
-                               const InterpFault *fault) {
-    const Module *module = kernel->module;
-    const Sources *sources = module->sources;
-    Span at = fault->at.span;
-    bool known = at.line && at.source < sources->list.length;
-    bool has_buffer = fault->buffer >= 0 && (uint32_t)fault->buffer < view->count;
-    bool has_parameter =
-        fault->parameter >= 0 && (uint32_t)fault->parameter < kernel->parameter_count;
-    tkc_fault given = {
-        .kind = (tkc_fault_kind)fault->kind,
-        .file = known ? sources->list.data[at.source].path : "",
-        .line = at.line,
-        .column = at.column,
-        .parameter = has_parameter ? kernel->parameters[fault->parameter].name : "",
-        .buffer = has_buffer ? view->list[fault->buffer].name : "",
-        .offset = fault->offset,
-        .buffer_size = fault->buffer_size,
-        .rank = fault->rank,
-        .message = fault->message,
-    };
-    memcpy(given.program, fault->program, sizeof given.program);
-    memcpy(given.other_program, fault->other_program, sizeof given.other_program);
-    memcpy(given.coordinates, fault->coordinates, sizeof given.coordinates);
-    rt_keep_fault(&given);
-
-    tkc_status status = TKC_LAUNCH_FAULT;
-    if (fault->kind == FAULT_CANCELLED) status = TKC_CANCELLED;
-    if (fault->kind == FAULT_MEMORY) status = TKC_OUT_OF_MEMORY;
-    if (fault->kind == FAULT_UNSUPPORTED) status = TKC_UNSUPPORTED;
-
-    Arena arena;
-    jmp_buf exhausted;
-    arena_init(&arena, 0);
-    arena.on_exhausted = &exhausted;
-    if (setjmp(exhausted)) {
-        tkc_fail(status, "%s", fault->message);
-    } else {
-        Diagnostics diagnostics = {.arena = &arena, .sources = sources};
-        Text text = {.arena = &arena};
-        Diagnostic *message = diag_warning(&diagnostics, fault->at, "%s", fault->message);
-        message->severity = SEVERITY_FAULT;
-        diag_render(&diagnostics, &text);
-        tkc_fail(status, "%s", text.data);
-    }
-    arena_free(&arena);
-    return status;
+static const char *name_of(const HostView *view, int32_t buffer) {
+    return buffer >= 0 && (uint32_t)buffer < view->count ? view->list[buffer].name : "";
 }
-
-_Static_assert((int)TKC_FAULT_NONE == (int)FAULT_NONE &&
-                   (int)TKC_FAULT_OUT_OF_BOUNDS == (int)FAULT_OUT_OF_BOUNDS &&
-                   (int)TKC_FAULT_MISALIGNED == (int)FAULT_MISALIGNED &&
-                   (int)TKC_FAULT_NULL == (int)FAULT_NULL &&
-                   (int)TKC_FAULT_UNWRITTEN == (int)FAULT_UNWRITTEN &&
-                   (int)TKC_FAULT_RACE == (int)FAULT_RACE &&
-                   (int)TKC_FAULT_ASSERT == (int)FAULT_ASSERT &&
-                   (int)TKC_FAULT_UNSUPPORTED == (int)FAULT_UNSUPPORTED &&
-                   (int)TKC_FAULT_MEMORY == (int)FAULT_MEMORY &&
-                   (int)TKC_FAULT_CANCELLED == (int)FAULT_CANCELLED &&
-                   sizeof((tkc_fault *)0)->coordinates == sizeof((InterpFault *)0)->coordinates,
-               "faults of the interpreter and of tkc.h must be the same");
 
 static void print_line(void *context, const char *line) {
     rt_print(context, line);
@@ -180,7 +122,7 @@ static tkc_status interp_run(tkc_device *device, tkc_stream *stream, const tkc_k
     if (!buffers)
         status = rt_fail_memory();
     else if (!interp_launch(ready->plan, &run, &fault))
-        status = report_fault(kernel, &view, &fault);
+        status = rt_report(kernel, &fault, name_of(&view, fault.buffer));
     free(buffers);
     host_view_end(memory, &view);
     return status;
@@ -202,4 +144,5 @@ const DeviceKind device_interp = {
     .load = interp_load,
     .unload = interp_unload,
     .launch = interp_run,
+    .checks = true,
 };

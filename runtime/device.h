@@ -68,6 +68,7 @@ typedef struct DeviceLaunch {
     uint32_t argument_count;
     const DeviceTensor *tensors;
     uint32_t tensor_count;
+    const tkc_argument *given; /* what the caller passed, one for each parameter */
     const tkc_launch_options *options;
 } DeviceLaunch;
 
@@ -106,6 +107,7 @@ struct DeviceKind {
                          void *loaded, const DeviceLaunch *launch);
 
     bool counts; /* fills tkc_launch_options.counters */
+    bool checks; /* knows tkc_launch_options.bounds, or checks every access anyway */
 
     /* NULL where everything is done when the call returns. */
     tkc_status (*stream_create)(tkc_stream *stream);

@@ -297,6 +297,7 @@ static tkc_status bind_and_run(tkc_kernel *kernel, tkc_device *device, tkc_strea
         if (status) return status;
     }
     launch->tensor_count = binding->tensor_count;
+    launch->given = arguments;
     if (!launch->grid[0] || !launch->grid[1] || !launch->grid[2]) return TKC_OK;
     void *loaded;
     tkc_status status = TKC_OK;
@@ -355,6 +356,9 @@ tkc_status tkc_launch(tkc_kernel *kernel, tkc_device *device, tkc_stream *stream
     tkc_status status = rt_take_options(&taken, sizeof taken, options, "tkc_launch_options");
     if (!status && taken.counters && !device->kind->counts)
         status = tkc_fail(TKC_UNSUPPORTED, "tkc_launch_options.counters: `%s` does not count.",
+                          device->name);
+    if (!status && taken.bounds && !device->kind->checks)
+        status = tkc_fail(TKC_UNSUPPORTED, "tkc_launch_options.bounds: `%s` cannot check accesses.",
                           device->name);
     if (!status) status = take_grid(kernel, grid, launch.grid);
     if (!status) status = check_count(kernel, count);

@@ -602,9 +602,13 @@ typedef struct tkc_launch_options {
     const volatile bool *cancel; /* borrowed; set it to true from another thread to stop */
     tkc_counters *counters;      /* emu: filled when the launch ended well; NULL: not counted */
     uint64_t seed;               /* emu: order in which warps run; 0: round robin */
+    /* cpu: every access is checked against the buffers and tensors that are arguments; a fault is
+     * reported as on interp. Addresses given as such (tkc_arg_address) and pointers in memory are
+     * not checked, unless they are null. interp and emu check in any case. */
+    bool bounds;
 } tkc_launch_options;
 
-#define TKC_LAUNCH_OPTIONS_INIT {sizeof(tkc_launch_options), 0, false, false, NULL, NULL, 0}
+#define TKC_LAUNCH_OPTIONS_INIT {sizeof(tkc_launch_options), 0, false, false, NULL, NULL, 0, false}
 
 /* Runs the kernel once for each program of the grid. `arguments` are the kernel's parameters that
  * were not fixed at compile time, in order. All of them are checked first: their number, kind,

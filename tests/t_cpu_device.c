@@ -82,7 +82,7 @@ static void close_problem(Problem *p) {
 }
 
 /* The result, on so many threads; malloc. */
-static float *run(const Problem *p, uint32_t threads) {
+static float *run_with(const Problem *p, uint32_t threads, bool bounds) {
     const uint64_t size = sizeof(float) * ROWS * N;
     tkc_buffer *y;
     float *data = malloc(size);
@@ -91,10 +91,15 @@ static float *run(const Problem *p, uint32_t threads) {
     const tkc_argument arguments[] = {tkc_arg(p->x), tkc_arg(p->w), tkc_arg(y), tkc_arg(ROWS)};
     tkc_launch_options options = TKC_LAUNCH_OPTIONS_INIT;
     options.threads = threads;
+    options.bounds = bounds;
     ok(tkc_launch(p->kernel, p->device, NULL, tkc_grid1(GRID), arguments, 4, &options));
     ok(tkc_buffer_read(y, 0, data, size));
     tkc_buffer_destroy(y);
     return data;
+}
+
+static float *run(const Problem *p, uint32_t threads) {
+    return run_with(p, threads, false);
 }
 
 START_TEST(threads_agree) {
@@ -113,6 +118,32 @@ START_TEST(threads_agree) {
         free(many);
     }
     free(one);
+    close_problem(&p);
+}
+END_TEST
+
+/* The words of faults: tests/golden/cli/bounds.sh. */
+START_TEST(bounds) {
+    Problem p;
+    open_problem(&p);
+    float *plain = run(&p, 0), *checked = run_with(&p, 0, true);
+    ck_assert_msg(!memcmp(plain, checked, sizeof(float) * ROWS * N), "checking changes the result");
+    tkc_buffer *y = numbers(p.device, "short", ROWS * N - 1);
+    const tkc_argument arguments[] = {tkc_arg(p.x), tkc_arg(p.w), tkc_arg(y), tkc_arg(ROWS)};
+    tkc_launch_options options = TKC_LAUNCH_OPTIONS_INIT;
+    options.bounds = true;
+    fails(TKC_LAUNCH_FAULT,
+          tkc_launch(p.kernel, p.device, NULL, tkc_grid1(GRID), arguments, 4, &options),
+          "store out of bounds: element [0, 63] of the 16x64 block writes 4 bytes at offset 205052 "
+          "of `y`, which has 205052 bytes (program 50, 0, 0)");
+    const tkc_fault *fault = tkc_last_fault();
+    ck_assert_int_eq(fault->kind, TKC_FAULT_OUT_OF_BOUNDS);
+    ck_assert_str_eq(fault->buffer, "short");
+    ck_assert_str_eq(fault->parameter, "y");
+    ck_assert_int_eq(fault->offset, 4 * (ROWS * N - 1));
+    tkc_buffer_destroy(y);
+    free(plain);
+    free(checked);
     close_problem(&p);
 }
 END_TEST
@@ -179,6 +210,7 @@ int main(void) {
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, threads_agree);
     tcase_add_test(tests, many_callers);
+    tcase_add_test(tests, bounds);
     tcase_add_test(tests, code_does_not_grow);
     return run_suite("cpu_device", tests);
 }

@@ -7,6 +7,12 @@
 #include "compiler/passes/pass.h"
 
 #include <math.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#else
+#define __lsan_disable() (void)0
+#define __lsan_enable() (void)0
+#endif
 
 static void run_native(Case *c, const char *features, bool stream, int32_t *out) {
     CpuCode code;
@@ -83,7 +89,8 @@ START_TEST(with_narrow_vectors) {
 }
 END_TEST
 
-/* Without SSE no float can be returned: LLVM calls that fatal. What is compiled next is well. */
+/* Without SSE no float can be returned: LLVM calls that fatal, and what it held is lost. What is
+ * compiled next is well. */
 START_TEST(what_llvm_cannot_do) {
     static const char text[] =
         "kernel @k(x: *f32) {num_warps = 4, num_stages = 3, num_ctas = 1} {\n"
@@ -94,7 +101,9 @@ START_TEST(what_llvm_cannot_do) {
         CpuCode code;
         Text error = {.arena = &c->arena};
         const CpuOptions options = {.features = round % 2 ? NULL : "-sse,-sse2,-avx,-avx512f"};
+        if (round % 2 == 0) __lsan_disable();
         ck_assert_int_eq(cpu_compile(module, &options, &code, &error), round % 2 == 1);
+        if (round % 2 == 0) __lsan_enable();
         if (round % 2)
             cpu_free(&code);
         else

@@ -21,6 +21,8 @@ const Option run_options[] = {
      "run there too and compare every tensor"},
     {"--check-races", NULL, OPTION_FLAG, 0, FIELD(check_races), NULL,
      "two programs that use the same bytes without order are a fault"},
+    {"--bounds", NULL, OPTION_FLAG, 0, FIELD(bounds), NULL,
+     "check every access (cpu; interp and emu do in any case)"},
     {"--counters", NULL, OPTION_FLAG, 0, FIELD(counters), NULL,
      "count instructions and memory traffic (emu)"},
     {"--ieee", NULL, OPTION_FLAG, 0, FIELD(ieee), NULL,
@@ -346,6 +348,7 @@ static tkc_status launch_once(Run *run, Launch *launch, const tkc_argument *argu
     options.threads = run->options->threads;
     options.check_races = run->options->check_races;
     options.ieee_dot = run->options->ieee;
+    options.bounds = run->options->bounds && launch == &run->launch;
     if (run->options->counters && launch == &run->launch) {
         free_counters(launch);
         launch->counters = (tkc_counters)TKC_COUNTERS_INIT;

@@ -10,7 +10,7 @@ typedef struct RunOptions {
     TextList outputs, constants, types, include;
     const char *grid, *device, *check_against, *json;
     uint32_t seed, repeat, threads, num_warps, num_stages;
-    bool check_races, ieee, counters;
+    bool check_races, bounds, ieee, counters;
 } RunOptions;
 
 /* The kernel on one device: what it was given and what it made. */

@@ -82,7 +82,7 @@ void ask_ahead(Nest *nest, const Value *value, const Place *place) {
     Emitter *e = nest->e;
     const Op *op = value->op;
     ValueInfo *info = info_of(e, value);
-    if (!op || op->code != OP_load || info->asked_ahead || op->parent != e->region ||
+    if (!op || e->bounds || op->code != OP_load || info->asked_ahead || op->parent != e->region ||
         op->parent != e->module->kernel->body || nest->width == 1)
         return;
     const uint32_t size = type_element_size(type_element(value->type));

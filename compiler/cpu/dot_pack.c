@@ -102,9 +102,10 @@ static Reg coordinate(Nest *nest, Reg a, uint64_t factor, Reg b) {
     Emitter *e = nest->e;
     const Loop *lanes = &nest->loops[nest->loop_count - 1];
     if (lanes->once) return dot_mul_add(e, a, factor, b);
+    const LLVMBasicBlockRef here = LLVMGetInsertBlock(e->b);
     LLVMPositionBuilderBefore(e->b, lanes->branch);
     Reg sum = dot_mul_add(e, a, factor, b);
-    LLVMPositionBuilderAtEnd(e->b, lanes->body);
+    LLVMPositionBuilderAtEnd(e->b, here);
     return sum;
 }
 

@@ -93,6 +93,9 @@ typedef struct Emitter {
     uint64_t scratch_size;
     Reg streams;     /* i1: CpuLaunch.stream; NULL: programs may wait for each other's stores */
     uint64_t stored; /* bytes, CpuCode.stored */
+    bool bounds;
+    bool has_lanes; /* the slot for CpuLanes */
+    uint64_t lanes_slot;
     FreeSlot *free_slots;
     VEC(const Value *) held;   /* stored values with a slot, to be given back */
     VEC(const Value *) loads;  /* lazy loads that were passed */
@@ -284,6 +287,19 @@ Reg code_math(Emitter *e, OpCode code, DType dtype, Reg *operands);
 Reg code_constant(Emitter *e, const Op *op);
 Reg widen_to_f32(Emitter *e, DType from, Reg x);
 Reg narrow_from_f32(Emitter *e, DType to, bool rtz, Reg x);
+
+/* ---- bounds.c ----------------------------------------------------------------------- */
+
+/* An access by `width` lanes of `size` bytes for the elements at a place of a block of pointers. */
+typedef struct Checked {
+    const Op *op;
+    uint32_t size, width;
+    uint64_t step; /* from lane to lane, in bytes, when the address is a scalar */
+    Reg mask;      /* NULL: all; a scalar: for all lanes */
+    const Place *place;
+} Checked;
+/* Where they lie; the program ends when they may not be accessed. */
+Reg code_checked(Emitter *e, const Checked *c, Reg address);
 
 /* ---- ahead.c ------------------------------------------------------------------------ */
 

@@ -254,6 +254,7 @@ static Compilation *open_compilation(const CpuOptions *options) {
     c->arena.on_exhausted = &c->exhausted;
     c->e.arena = &c->arena;
     c->e.options = options;
+    c->e.bounds = options && options->bounds;
     return c;
 }
 

@@ -24,8 +24,9 @@ typedef struct Access {
     Reg addresses;  /* otherwise */
     Reg mask;       /* NULL: all; a scalar: for all lanes */
     bool some_off;  /* a mask that is known to be off somewhere */
-    Reg other;      /* loads: in memory form, of `width` lanes; or NULL */
-    Reg value;      /* stores: in memory form, of `width` lanes */
+    const Place *place;
+    Reg other; /* loads: in memory form, of `width` lanes; or NULL */
+    Reg value; /* stores: in memory form, of `width` lanes */
 } Access;
 
 static Reg all_lanes(Emitter *e, uint32_t width) {
@@ -204,6 +205,21 @@ static Reg move_by_step(Access *a) {
     return near ? branch_merge(e, &branch, then_end, near, else_end, far) : NULL;
 }
 
+/* From here on addresses are the machine's. */
+static void check_access(Access *a) {
+    Emitter *e = a->e;
+    Checked c = {a->op, a->size, a->width, 0, a->mask, a->place};
+    if (a->width > 1 && !a->addresses &&
+        (!LLVMIsConstant(a->step) || LLVMConstIntGetSExtValue(a->step) < 0))
+        a->addresses = addresses_of(a);
+    if (a->addresses) {
+        a->addresses = code_checked(e, &c, a->addresses);
+        return;
+    }
+    if (a->width > 1) c.step = LLVMConstIntGetZExtValue(a->step);
+    a->base = code_checked(e, &c, a->base);
+}
+
 /* The elements, or NULL for a store. */
 static Reg move(Access *a) {
     Emitter *e = a->e;
@@ -212,6 +228,7 @@ static Reg move(Access *a) {
         if (a->value) return NULL;
         return a->other ? a->other : LLVMConstNull(lanes_type(a->type, a->width));
     }
+    if (e->bounds) check_access(a);
     if (!vector) return move_vector(a, 1);
     if (a->addresses) return move_scattered(a, a->addresses);
     if (!LLVMIsConstant(a->step)) return move_by_step(a);
@@ -229,6 +246,7 @@ static Reg move(Access *a) {
 
 static void take_address(Access *a, Nest *nest, const Value *pointer, const Place *place) {
     a->width = 1;
+    a->place = place;
     for (uint32_t d = 0; d < place->rank; d++)
         if (place->at[d].kind != COORD_ONE) a->width = nest->width;
     if (eval_affine(nest, pointer, place, &a->base, &a->step)) return;
@@ -544,9 +562,11 @@ static Reg update(Emitter *e, const Op *op, const Type *element, Reg pointer, Re
 }
 
 static Reg one_atomic(Emitter *e, const Op *op, const Type *element, Nest *nest) {
-    Reg pointer = as_pointer(e, eval_here(nest, op_operand(op, 0)));
-    Reg value = eval_here(nest, op_operand(op, 1));
     const uint32_t size = type_element_size(element);
+    Reg address = eval_here(nest, op_operand(op, 0));
+    const Checked checked = {op, size, 1, 0, NULL, &nest->place};
+    Reg pointer = as_pointer(e, e->bounds ? code_checked(e, &checked, address) : address);
+    Reg value = eval_here(nest, op_operand(op, 1));
     if (op->code == OP_atomic_rmw) return update(e, op, element, pointer, value);
     Reg expected = as_int(e, to_memory(e, value, element), size);
     Reg desired = as_int(e, to_memory(e, eval_here(nest, op_operand(op, 2)), element), size);

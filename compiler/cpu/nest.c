@@ -403,7 +403,7 @@ Reg eval(Nest *nest, const Value *value, const Place *place) {
     if (info->ready) {
         reg = slot_read(e, value->type, info->slot, place, nest->width);
         ask_ahead(nest, value, place);
-    } else if (is_outside(nest, place)) {
+    } else if (is_outside(nest, place) && !(e->bounds && info->has_load)) { /* checks branch */
         reg = eval_outside(nest, value, place);
     } else {
         reg = eval_op(nest, value, place);
