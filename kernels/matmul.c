@@ -104,9 +104,22 @@ static int64_t block(int64_t size, int64_t most) {
     return fit < 16 ? 16 : fit < most ? fit : most;
 }
 
+/* For host cores: sums and operands of a tile fit the second cache, where an element is used often
+ * once it is there; narrower tiles where there would be too few for all cores. */
+static Blocks host_blocks(const tkk_library *library, int64_t bytes, int64_t M, int64_t N,
+                          int64_t K) {
+    enum { LEAST = 64, LEAST_PRODUCTS = 1 << 20 }; /* in a tile: less is not worth waking a core */
+    Blocks b = {.m = block(M, 256), .n = block(N, 512), .k = block(K, 512 / bytes), .warps = 4};
+    const int64_t seats = 2 * (int64_t)processors(library), worth = M * N * K / LEAST_PRODUCTS;
+    const int64_t wanted = seats < worth ? seats : worth;
+    while (b.n > LEAST && tkc_cdiv(M, b.m) * tkc_cdiv(N, b.n) < wanted) b.n /= 2;
+    while (b.m > LEAST && tkc_cdiv(M, b.m) * tkc_cdiv(N, b.n) < wanted) b.m /= 2;
+    return b;
+}
+
 Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t M, int64_t N, int64_t K) {
-    (void)library, (void)K;
     int64_t bytes = tkc_dtype_size(dtype);
+    if (runs_on_host(library)) return host_blocks(library, bytes, M, N, K);
     Blocks blocks = {.m = block(M, 128), .n = block(N, 128), .k = bytes == 4 ? 32 : 64};
     blocks.warps = blocks.m * blocks.n >= 128 * 128 ? 8 : 4;
     return blocks;
