@@ -1,5 +1,6 @@
 /* k_linear.c: linear layers, forward and backward. */
 #include "tests/kernel_test.h"
+#include "tests/reference_layers.h"
 #include "tests/reference_matrix.h"
 
 #include <math.h>

@@ -39,23 +39,6 @@ void reference_product(const ReferenceProduct *p) {
     free(value);
 }
 
-double reference_activation_slope(ReferenceActivation activation, double x) {
-    switch (activation) {
-    case REF_RELU: return x > 0;
-    case REF_LEAKY_RELU: return x > 0 ? 1 : 0.01;
-    case REF_GELU: return 0.5 * (1 + erf(x * M_SQRT1_2)) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
-    case REF_SILU: {
-        const double s = 1 / (1 + exp(-x));
-        return s + x * s * (1 - s);
-    }
-    case REF_GELU_TANH: {
-        const double c = sqrt(2 / M_PI), t = tanh(c * (x + 0.044715 * x * x * x));
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * c * (1 + 3 * 0.044715 * x * x);
-    }
-    default: return 1;
-    }
-}
-
 void reference_transpose(int64_t rows, int64_t columns, const double *in, double *out) {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) out[j * rows + i] = in[i * columns + j];

@@ -19,9 +19,6 @@ typedef struct ReferenceProduct {
 
 void reference_product(const ReferenceProduct *problem);
 
-/* The derivative of reference_activate. */
-double reference_activation_slope(ReferenceActivation activation, double x);
-
 /* out[j][i] = in[i][j] */
 void reference_transpose(int64_t rows, int64_t columns, const double *in, double *out);
 
