@@ -123,7 +123,7 @@ static tkc_status turn(tkk_library *library, tkc_stream *stream, const tkk_rope 
     call_stride(&call, "sin_l", "i64", tables ? p->sin.stride[0] : 0);
     call_int(&call, x.shape[L]);
     call_int(&call, x.shape[H]);
-    call_int(&call, x.shape[D]);
+    call_stride(&call, "dim", "i32", x.shape[D]);
     call_int(&call, share);
     call_int(&call, p->offset);
     call_int(&call, tables ? p->cos.shape[0] : 0);
