@@ -264,6 +264,10 @@ static tkk_sdpa sdpa_of(const Layer *layer, bool backward) {
     sdpa.out = as_heads(layer, &layer->attended, 0, layer->length, layer->out_length_first);
     sdpa.lse = layer->lse;
     sdpa.workspace = layer->sdpa_space;
+    sdpa.query_starts = p->query_starts;
+    sdpa.key_starts = p->key.rank ? p->key_starts : p->query_starts;
+    sdpa.longest_query = p->longest_query;
+    sdpa.longest_key = p->key.rank ? p->longest_key : p->longest_query;
     if (!backward) return sdpa;
     sdpa.dout = as_heads(layer, &layer->dattended, 0, layer->length, layer->out_length_first);
     sdpa.dquery = projected_heads(layer, 0, true);

@@ -44,6 +44,9 @@ extern "C" {
  * either order, [batch, length, dim] or [length, batch, dim], without gaps between them (out and
  * dout, and an input and its gradient, in the same).
  *
+ * Sequences of different lengths, one behind the other: with query_starts (and key_starts, when
+ * there are keys) as in sdpa.h the batch is 1, and length the sum of all lengths. Without a mask.
+ *
  * Dropout: of weights with dropout_p as in sdpa.h, of the result with residual_p: element j of row
  * r = b * length + i is dropped when x < round(residual_p * 2^32), x the first word of Philox
  * 4x32-10 with key dropout_seed and counter (j, r, 0, 1); others are divided by 1 - residual_p.
@@ -65,6 +68,8 @@ typedef struct tkk_multihead {
     tkk_tensor dout;                                         /* backward: read */
     tkk_tensor dquery, dkey, dvalue, dmask;                  /* backward: written; each optional */
     tkk_tensor din_weight, din_bias, dout_weight, dout_bias; /* the same */
+    tkk_tensor query_starts, key_starts;                     /* rank 0: one length */
+    int64_t longest_query, longest_key;
     /* What the backward pass needs of the forward pass: tkk_multihead_saved bytes. The forward pass
      * writes it when it is given. */
     tkk_workspace saved;

@@ -107,6 +107,18 @@ static tkc_status take_mask(SdpaProblem *to, const tkk_sdpa *from) {
     return check_reach("mask", &to->mask, L);
 }
 
+/* tkk_attention says what is wrong with them. */
+static void take_starts(SdpaProblem *to, const tkk_sdpa *from) {
+    to->query_starts = from->query_starts;
+    to->key_starts = from->key_starts;
+    to->longest_query = from->longest_query ? from->longest_query : to->query.shape[L];
+    to->longest_key = from->longest_key ? from->longest_key : to->key.shape[L];
+}
+
+static bool has_sequences(const SdpaProblem *p) {
+    return p->query_starts.rank || p->key_starts.rank;
+}
+
 /* What both directions read. */
 static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream *stream,
                                const tkk_sdpa *from) {
@@ -134,6 +146,7 @@ static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream
                         .seed = from->dropout_seed};
     CHECK(take_inputs(to, from));
     CHECK(take_mask(to, from));
+    take_starts(to, from);
     const double natural = 1.0 / sqrt((double)to->query.shape[D]);
     to->scale = from->scale > 0 ? from->scale : natural;
     return TKC_OK;
@@ -193,10 +206,32 @@ static uint64_t row_bytes(const SdpaProblem *p) {
     return scratch_size(rows ? rows * tkc_dtype_size(sum_dtype(p)) : 16);
 }
 
+/* One row of query that sees all keys. */
+static tkk_decode decode_problem(const SdpaProblem *p) {
+    tkk_decode d = TKK_DECODE_INIT;
+    d.precision = p->precision;
+    d.scale = (float)p->scale;
+    d.compile_only = p->compile_only;
+    d.q = p->query;
+    d.k = p->key;
+    d.v = p->value;
+    d.out = p->out;
+    d.lse = p->lse;
+    return d;
+}
+
+static bool is_decode(const SdpaProblem *p, bool backward) {
+    return !backward && p->query.shape[L] == 1 && !p->causal && p->dropout == 0 && !p->mask.rank &&
+           !has_sequences(p) && p->key.shape[H] > 0;
+}
+
 /* Of this backend, lse included where the caller gives none. */
 static uint64_t need_of(const SdpaProblem *p, const tkk_sdpa *from, int backend, bool backward) {
     const bool own_lse = !backward && from->lse.rank == 0;
     const uint64_t rows = own_lse || (backend == FLASH && backward) ? row_bytes(p) : 0;
+    const tkk_decode decode = decode_problem(p);
+    if (backend == FLASH && is_decode(p, backward))
+        return tkk_decode_workspace(p->library, &decode);
     if (backend == FLASH) return rows;
     const uint64_t scores = math_attention_scratch(p, chunk_of(p, backend), backward);
     return scores == UINT64_MAX ? scores : scores + rows;
@@ -212,8 +247,12 @@ static void find_reasons(Choice *choice, const SdpaProblem *p, const tkk_sdpa *f
     else if (value_dim != dim)
         snprintf(flash, REASON_MAX, "the head dimension of value, %lld, is not that of query, %lld",
                  (long long)value_dim, (long long)dim);
+    else if (has_sequences(p) && p->mask.rank)
+        snprintf(flash, REASON_MAX, "it takes no mask with query_starts");
     for (int i = EFFICIENT; i < BACKENDS; i++)
-        if (p->key.shape[L] >= (1 << 23) - 16)
+        if (has_sequences(p))
+            snprintf(choice->why_not[i], REASON_MAX, "it takes no query_starts");
+        else if (p->key.shape[L] >= (1 << 23) - 16)
             snprintf(choice->why_not[i], REASON_MAX, "kv_length %lld is not below 2^23 - 16",
                      (long long)p->key.shape[L]);
         else if (choice->need[i] == UINT64_MAX)
@@ -290,6 +329,13 @@ uint64_t tkk_sdpa_workspace(tkk_library *library, const tkk_sdpa *problem, bool 
 
 /* ---- calls ------------------------------------------------------------------------------ */
 
+static tkc_status run_decode(const SdpaProblem *p, Scratch *scratch) {
+    tkk_decode d = decode_problem(p);
+    const uint64_t need = tkk_decode_workspace(p->library, &d);
+    if (need) d.workspace = (tkk_workspace){scratch_take(scratch, need), need};
+    return tkk_decode_forward(p->library, p->stream, &d);
+}
+
 static tkk_attention flash_problem(const SdpaProblem *p) {
     tkk_attention a = TKK_ATTENTION_INIT;
     a.mask = p->causal ? TKK_CAUSAL_TOP_LEFT : TKK_NO_MASK;
@@ -304,6 +350,10 @@ static tkk_attention flash_problem(const SdpaProblem *p) {
     a.bias = p->mask;
     a.dropout = (float)p->dropout;
     a.dropout_seed = p->seed;
+    a.q_starts = p->query_starts;
+    a.kv_starts = p->key_starts;
+    a.longest_q = has_sequences(p) ? p->longest_query : 0;
+    a.longest_kv = has_sequences(p) ? p->longest_key : 0;
     return a;
 }
 
@@ -313,6 +363,7 @@ static tkk_tensor take_row_values(const SdpaProblem *p, Scratch *scratch) {
 }
 
 static tkc_status run_forward(SdpaProblem *p, int backend, Scratch *scratch) {
+    if (backend == FLASH && is_decode(p, false)) return run_decode(p, scratch);
     if (p->lse.rank == 0) p->lse = take_row_values(p, scratch);
     if (backend != FLASH) return math_attention_forward(p, chunk_of(p, backend), scratch);
     const tkk_attention a = flash_problem(p);

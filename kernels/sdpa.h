@@ -19,16 +19,19 @@ extern "C" {
 /* Ways to compute it; a set of them is a sum.
  *
  *                 dtypes              head_dim      launches   memory beyond the tensors
- *     FLASH       f16 bf16 f32        at most 256   1, 3       lse, delta: 4 bytes a row of a head
+ *     FLASH       f16 bf16 f32        at most 256   1, 2, 3    lse, delta: 4 bytes a row of a head
  *     EFFICIENT   f16 bf16 f32 f64    any           many       linear: scores of 128 rows at a time
  *     MATH        f16 bf16 f32 f64    any           3, 6       quadratic: all scores
  *
- * FLASH is tkk_attention: one fused kernel that keeps the scores on chip. MATH is the formula, step
- * by step, with the scores in memory (f32; f64 for f64). EFFICIENT, the memory-efficient one, does
- * the steps of MATH for some rows after the other, as Rabe and Staats do (arXiv 2112.05682). Both
- * make the scores again in the backward pass, and in both the head dimension of value may differ
- * from that of query and key. All three take every mask, dropout and shared heads, and drop the
- * same weights for the same seed. */
+ * FLASH is tkk_attention, a fused kernel that keeps the scores on chip; one row of query against
+ * all keys, forward, is tkk_decode, which does parts of the keys side by side. MATH is the formula,
+ * step by step, with the scores in memory (f32; f64 for f64). EFFICIENT, the memory-efficient one,
+ * does the steps of MATH for some rows after the other, as Rabe and Staats do (arXiv 2112.05682).
+ * Both make the scores again in the backward pass, and in both the head dimension of value may
+ * differ from that of query and key. All three take every mask, dropout and shared heads, and drop
+ * the same weights for the same seed. Two things only FLASH does: sequences of different lengths,
+ * and to leave keys that nobody sees unread (in the others they count with weight 0, so that what
+ * is not finite spreads). */
 typedef enum tkk_sdpa_backend {
     TKK_SDPA_FLASH = 1,
     TKK_SDPA_EFFICIENT = 2,
@@ -58,6 +61,10 @@ typedef enum tkk_sdpa_backend {
  * row i sees the keys j <= i, counted from the upper left; both together are allowed. A row that
  * sees nothing gives 0, and lse = +inf.
  *
+ * Sequences of different lengths, one behind the other, with a batch of 1: query_starts and
+ * key_starts are q_starts and kv_starts of tkk_attention, the longest ones upper bounds (0: the sum
+ * of all lengths). Without a mask.
+ *
  * Dropout: a weight becomes 0 with probability dropout_p, by a random number that depends on
  * dropout_seed and its place alone (see attention.h), and others grow by 1 / (1 - dropout_p).
  *
@@ -79,6 +86,8 @@ typedef struct tkk_sdpa {
     tkk_tensor dout;                 /* backward: read */
     tkk_tensor dquery, dkey, dvalue; /* backward: written */
     tkk_tensor dmask;                /* backward: written; rank 0: not wanted; not of an i1 mask */
+    tkk_tensor query_starts, key_starts; /* rank 0: one length */
+    int64_t longest_query, longest_key;
     tkk_workspace workspace;
 } tkk_sdpa;
 

@@ -15,6 +15,8 @@ typedef struct SdpaProblem {
     uint64_t seed;
     tkk_tensor query, key, value, mask, out, lse;
     tkk_tensor dout, dquery, dkey, dvalue, dmask;
+    tkk_tensor query_starts, key_starts;
+    int64_t longest_query, longest_key;
 } SdpaProblem;
 
 enum { SDPA_CHUNK = 128 }; /* rows at a time of the memory-efficient backend */

@@ -25,8 +25,12 @@ sed 's|"runtime/tkc.h"|<tkc.h>|' ../launch_half.c >"$scratch/launch.c"
 run "$compiler" -std=c11 -Wall -Wextra -Wpedantic -Werror "$scratch/launch.c" \
   -o "$scratch/launch" "${flags[@]}"
 
+# The program in kernels/README.md.
+sed -n '/^```c$/,/^```$/{//!p}' ../../kernels/README.md >"$scratch/sdpa.c"
+[ "$(wc -l <"$scratch/sdpa.c")" -le 40 ] || { echo "FAILED: the example is over 40 lines"; exit 1; }
+
 run cmake -S . -B "$scratch/build" -G Ninja -DCMAKE_C_COMPILER="$compiler" \
-  -DCMAKE_PREFIX_PATH="$scratch/usr"
+  -DCMAKE_PREFIX_PATH="$scratch/usr" -DEXAMPLE="$scratch/sdpa.c"
 run cmake --build "$scratch/build"
 "$scratch/build/add"
 "$scratch/build/sdpa"

@@ -11,6 +11,7 @@ typedef struct Case {
     ReferenceType type;
     int inputs; /* 1: self attention, 2: keys are values, 3: all differ */
     bool biases, causal, padded, length_first;
+    int64_t sequences; /* one behind the other, all in a batch of 1; 0: as usual */
     double dropout, residual;
 } Case;
 
@@ -26,7 +27,7 @@ typedef struct Problem {
     ReferenceMultihead reference;
     double *mask; /* in full, added */
     Operand in[PARAMETERS], gradient[PARAMETERS], dout, out;
-    tkc_buffer *seen, *saved;
+    tkc_buffer *seen, *saved, *starts;
     tkk_multihead call;
 } Problem;
 
@@ -52,6 +53,27 @@ static void make_mask(Problem *p, TestDevice *device) {
     test_ok(tkc_buffer_write(p->seen, 0, seen, (uint64_t)(c->batch * c->kv_length)));
     p->call.mask = tkk_tensor4(tkc_arg(p->seen), TKC_I1, c->batch, 1, 1, c->kv_length);
     free(seen);
+}
+
+/* Sequences of 0, 1, 2 ... rows and the rest: to the reference, one with a mask of blocks. */
+static void make_starts(Problem *p, TestDevice *device) {
+    const Case *c = &p->c;
+    const int64_t n = c->length;
+    int32_t starts[8];
+    ck_assert_int_lt(c->sequences, 8);
+    for (int64_t i = 0; i <= c->sequences; i++) starts[i] = (int32_t)(i * (i - 1) / 2);
+    starts[c->sequences] = (int32_t)n;
+    p->mask = test_numbers(c->heads * n * n);
+    for (int64_t at = 0; at < c->heads * n * n; at++) {
+        int64_t of_row = 0, of_key = 0;
+        while (starts[of_row + 1] <= at / n % n) of_row++;
+        while (starts[of_key + 1] <= at % n) of_key++;
+        p->mask[at] = of_row == of_key ? 0 : -INFINITY;
+    }
+    const uint64_t bytes = (uint64_t)(c->sequences + 1) * sizeof *starts;
+    test_ok(tkc_buffer_create(device->device, bytes, "starts", &p->starts));
+    test_ok(tkc_buffer_write(p->starts, 0, starts, bytes));
+    p->call.query_starts = tkk_vector(tkc_arg(p->starts), TKC_I32, c->sequences + 1);
 }
 
 static void make_operands(Problem *p, TestDevice *device, Random *random) {
@@ -100,6 +122,7 @@ static void make(Problem *p, TestDevice *device, Random *random) {
     p->call.dropout_seed = random_bits(random);
     make_operands(p, device, random);
     if (c->padded) make_mask(p, device);
+    if (c->sequences) make_starts(p, device);
     const double *query = p->in[QUERY].values;
     const double *key = c->inputs > 1 ? p->in[KEY].values : query;
     p->reference = (ReferenceMultihead){.batch = c->batch,
@@ -166,6 +189,7 @@ static void release(Problem *p) {
         if (has(&p->c, i)) free_operands(2, (Operand *[]){&p->in[i], &p->gradient[i]});
     free_operands(2, (Operand *[]){&p->dout, &p->out});
     tkc_buffer_destroy(p->seen);
+    tkc_buffer_destroy(p->starts);
     tkc_buffer_destroy(p->saved);
     free(p->mask);
 }
@@ -229,6 +253,20 @@ static void check_causal(TestDevice *device, Random *random) {
                     .causal = true,
                     .dropout = 0.2,
                     .residual = 0.1};
+    check_case(device, random, &c);
+}
+
+/* Sequences without padding, causal. */
+static void check_sequences(TestDevice *device, Random *random) {
+    const Case c = {.batch = 1,
+                    .length = 30,
+                    .kv_length = 30,
+                    .dim = 32,
+                    .heads = 2,
+                    .type = REF_F32,
+                    .inputs = 1,
+                    .causal = true,
+                    .sequences = 5};
     check_case(device, random, &c);
 }
 
@@ -318,6 +356,7 @@ static void check_refusals(TestDevice *device, Random *random) {
 START_TEST(self) { test_on_each_device(check_self); } END_TEST
 START_TEST(cross) { test_on_each_device(check_cross); } END_TEST
 START_TEST(causal) { test_on_each_device(check_causal); } END_TEST
+START_TEST(sequences) { test_on_each_device(check_sequences); } END_TEST
 START_TEST(inference) { test_on_each_device(check_inference); } END_TEST
 START_TEST(refusals) { test_on_each_device(check_refusals); } END_TEST
 /* clang-format on */
@@ -329,6 +368,7 @@ int main(void) {
     tcase_add_test(tests, self);
     tcase_add_test(tests, cross);
     tcase_add_test(tests, causal);
+    tcase_add_test(tests, sequences);
     tcase_add_test(tests, inference);
     tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);

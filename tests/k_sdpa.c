@@ -377,6 +377,20 @@ static void check_rank3(TestDevice *device, Random *random) {
     reference_sdpa_free(&r);
 }
 
+/* One row of query: forward by parts of the keys. */
+static void check_one_row(TestDevice *device, Random *random) {
+    const Case c = {.batch = 1,
+                    .heads = 4,
+                    .kv_heads = 2,
+                    .q_length = 1,
+                    .kv_length = test_size(700, 520),
+                    .dim = 16,
+                    .value_dim = 16,
+                    .type = REF_F16,
+                    .backends = TKK_SDPA_FLASH};
+    check_case(device, random, &c);
+}
+
 /* No rows, or no keys: zeros. */
 static void check_empty(TestDevice *device, Random *random) {
     Case c = {.batch = 1,
@@ -443,6 +457,10 @@ static void check_choice(TestDevice *device, Random *random) {
     ck_assert_int_eq(choice.backend, TKK_SDPA_MATH);
     expect(choice.reasons, "flash: f64");
 
+    call.query_starts.rank = 1;
+    ck_assert_int_eq(tkk_sdpa_choose(device->library, &call, false, &choice), TKC_UNSUPPORTED);
+    expect(tkc_last_error(), "math: it takes no query_starts");
+    call.query_starts.rank = 0;
     call.backends = TKK_SDPA_FLASH | TKK_SDPA_MATH;
     call.workspace = (tkk_workspace){none, 1000};
     call.out = call.query;
@@ -509,6 +527,7 @@ START_TEST(single) { test_on_each_device(check_single); } END_TEST
 START_TEST(steps) { test_on_each_device(check_steps); } END_TEST
 START_TEST(differences) { test_on_each_device(check_differences); } END_TEST
 START_TEST(rank3) { test_on_each_device(check_rank3); } END_TEST
+START_TEST(one_row) { test_on_each_device(check_one_row); } END_TEST
 START_TEST(empty) { test_on_each_device(check_empty); } END_TEST
 START_TEST(choice) { test_on_each_device(check_choice); } END_TEST
 START_TEST(refusals) { test_on_each_device(check_refusals); } END_TEST
@@ -523,6 +542,7 @@ int main(void) {
     tcase_add_test(tests, steps);
     tcase_add_test(tests, differences);
     tcase_add_test(tests, rank3);
+    tcase_add_test(tests, one_row);
     tcase_add_test(tests, empty);
     tcase_add_test(tests, choice);
     tcase_add_test(tests, refusals);
