@@ -5,6 +5,9 @@
  * a loop holds one register instead of one for each distance. LLVM's own passes do the opposite:
  * they find the common value far above and keep it. So that its last ones do not do it again, what
  * such values start from goes through a move that LLVM cannot look into; ptxas drops it.
+ *
+ * Behind all loops everything is made again that parameters and the numbers of the thread and the
+ * program give: the loops need not hold it.
  */
 #include "compiler/gpu/emit/emit.h"
 
@@ -17,6 +20,7 @@ typedef struct Sink {
     LLVMBasicBlockRef block;
     Remade known[512];
     uint32_t count;
+    bool behind_loops;
 } Sink;
 
 static bool is_i32(Scalar x) {
@@ -48,12 +52,64 @@ static bool is_cheap(Scalar x) {
     }
 }
 
+/* "ctaid.x" when the value is that special register; else NULL. */
+static const char *special_register(Scalar x) {
+    static const char prefix[] = "llvm.nvvm.read.ptx.sreg.";
+    size_t length;
+    if (!LLVMIsACallInst(x) || !LLVMIsAFunction(LLVMGetCalledValue(x))) return NULL;
+    const char *name = LLVMGetValueName2(LLVMGetCalledValue(x), &length);
+    return strncmp(name, prefix, sizeof prefix - 1) ? NULL : name + sizeof prefix - 1;
+}
+
+/* Is the value whole numbers and addresses computed from nothing but parameters and special
+ * registers? Takes what it costs from *budget. */
+static bool is_from_start(Scalar x, uint32_t *budget) {
+    if (LLVMIsAConstant(x) || LLVMIsAArgument(x)) return true;
+    if (!LLVMIsAInstruction(x) || *budget == 0) return false;
+    --*budget;
+    switch (LLVMGetInstructionOpcode(x)) {
+    case LLVMCall: return special_register(x) != NULL;
+    case LLVMAdd:
+    case LLVMSub:
+    case LLVMMul:
+    case LLVMUDiv:
+    case LLVMSDiv:
+    case LLVMURem:
+    case LLVMSRem:
+    case LLVMShl:
+    case LLVMLShr:
+    case LLVMAShr:
+    case LLVMAnd:
+    case LLVMOr:
+    case LLVMXor:
+    case LLVMTrunc:
+    case LLVMZExt:
+    case LLVMSExt:
+    case LLVMICmp:
+    case LLVMSelect:
+    case LLVMGetElementPtr: break;
+    default: return false;
+    }
+    for (int i = 0; i < LLVMGetNumOperands(x); i++)
+        if (!is_from_start(LLVMGetOperand(x, (unsigned)i), budget)) return false;
+    return true;
+}
+
+static bool is_worth_remaking(const Sink *s, Scalar value) {
+    uint32_t budget = 64;
+    if (is_cheap(value)) return true;
+    return s->behind_loops && LLVMIsAInstruction(value) && is_from_start(value, &budget);
+}
+
 static Scalar remade(Sink *s, Scalar value) {
     for (uint32_t i = 0; i < s->count; i++)
         if (s->known[i].from == value || s->known[i].here == value) return s->known[i].here;
-    if (!is_cheap(value) || LLVMGetInstructionParent(value) == s->block) return NULL;
+    if (!is_worth_remaking(s, value) || LLVMGetInstructionParent(value) == s->block) return NULL;
     if (s->count == ARRAY_LENGTH(s->known)) return NULL;
-    Scalar here = LLVMInstructionClone(value);
+    const char *special = special_register(value);
+    Scalar here = special ? emit_asm(s->e, arena_printf(s->e->arena, "mov.u32 $0, %%%s;", special),
+                                     "=r", s->e->i32, 0, NULL, true)
+                          : LLVMInstructionClone(value);
     s->known[s->count++] = (Remade){value, here};
     return here;
 }
@@ -64,6 +120,7 @@ static void sink_into(Sink *s) {
     Scalar user = LLVMGetLastInstruction(s->block);
     for (; user && !LLVMIsAPHINode(user); user = LLVMGetPreviousInstruction(user))
         for (int i = 0; i < LLVMGetNumOperands(user); i++) {
+            LLVMPositionBuilderBefore(s->e->builder, user);
             Scalar from = LLVMGetOperand(user, (unsigned)i), here = remade(s, from);
             if (!here) continue;
             if (LLVMGetInstructionParent(here)) LLVMInstructionRemoveFromParent(here);
@@ -73,26 +130,66 @@ static void sink_into(Sink *s) {
         }
 }
 
+/* "r", "l": the register class of what may stand behind a move; NULL: something else. */
+static const char *class_of(const Sink *s, Scalar root) {
+    ScalarType type = LLVMTypeOf(root);
+    if (!LLVMIsAInstruction(root) && !LLVMIsAArgument(root)) return NULL;
+    if (LLVMIsAInstruction(root) && LLVMGetInstructionParent(root) == s->block) return NULL;
+    if (type == s->e->shared || type == s->e->i32) return "r";
+    return s->behind_loops && (type == s->e->i64 || type == s->e->global) ? "l" : NULL;
+}
+
 /* What cheap values start from, behind a move each. */
 static void hide_roots(Sink *s) {
     VEC(Remade) moves = {0};
     Scalar first = LLVMGetFirstInstruction(s->block);
     while (LLVMIsAPHINode(first)) first = LLVMGetNextInstruction(first);
     for (Scalar x = first; x; x = LLVMGetNextInstruction(x)) {
-        if (!is_cheap(x)) continue;
-        Scalar root = LLVMGetOperand(x, 0), move = NULL;
-        if (LLVMTypeOf(root) != s->e->shared && !is_i32(root)) continue;
-        if (!LLVMIsAInstruction(root) && !LLVMIsAArgument(root)) continue;
-        if (LLVMIsAInstruction(root) && LLVMGetInstructionParent(root) == s->block) continue;
-        for (uint32_t i = 0; i < moves.length; i++)
-            if (moves.data[i].from == root) move = moves.data[i].here;
-        if (!move) {
-            LLVMPositionBuilderBefore(s->e->builder, first);
-            move = emit_asm(s->e, "mov.b32 $0, $1;", "=r,r", LLVMTypeOf(root), 1, &root, true);
-            vec_push(s->e->arena, &moves, ((Remade){root, move}));
+        uint32_t budget = 64;
+        const bool remade = s->behind_loops && is_from_start(x, &budget);
+        if (!remade && !is_cheap(x)) continue;
+        for (int k = 0; k < (remade ? LLVMGetNumOperands(x) : 1); k++) {
+            Scalar root = LLVMGetOperand(x, (unsigned)k), move = NULL;
+            const char *class = class_of(s, root);
+            if (!class) continue;
+            for (uint32_t i = 0; i < moves.length; i++)
+                if (moves.data[i].from == root) move = moves.data[i].here;
+            if (!move) {
+                bool wide = *class == 'l';
+                LLVMPositionBuilderBefore(s->e->builder, first);
+                move = emit_asm(s->e, wide ? "mov.b64 $0, $1;" : "mov.b32 $0, $1;",
+                                wide ? "=l,l" : "=r,r", LLVMTypeOf(root), 1, &root, true);
+                vec_push(s->e->arena, &moves, ((Remade){root, move}));
+            }
+            LLVMSetOperand(x, (unsigned)k, move);
         }
-        LLVMSetOperand(x, 0, move);
     }
+}
+
+/* Is there a way from one block to the other, of one step or more? */
+static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to) {
+    VEC(LLVMBasicBlockRef) reached = {0};
+    vec_push(e->arena, &reached, from);
+    for (uint32_t i = 0; i < reached.length; i++) {
+        Scalar end = LLVMGetBasicBlockTerminator(reached.data[i]);
+        for (unsigned k = 0; k < LLVMGetNumSuccessors(end); k++) {
+            LLVMBasicBlockRef next = LLVMGetSuccessor(end, k);
+            bool known = false;
+            if (next == to) return true;
+            for (uint32_t j = 0; j < reached.length; j++) known |= reached.data[j] == next;
+            if (!known) vec_push(e->arena, &reached, next);
+        }
+    }
+    return false;
+}
+
+static bool is_behind_loops(Emitter *e, LLVMBasicBlockRef block) {
+    bool behind = false;
+    if (reaches(e, block, block)) return false;
+    for (LLVMBasicBlockRef other = LLVMGetFirstBasicBlock(e->function); other && !behind;
+         other = LLVMGetNextBasicBlock(other))
+        behind = reaches(e, other, other) && reaches(e, other, block);
+    return behind;
 }
 
 void emit_sink(Emitter *e) {
@@ -101,6 +198,7 @@ void emit_sink(Emitter *e) {
     for (LLVMBasicBlockRef block = LLVMGetFirstBasicBlock(e->function); block;
          block = LLVMGetNextBasicBlock(block)) {
         s->e = e, s->block = block, s->count = 0;
+        s->behind_loops = is_behind_loops(e, block);
         sink_into(s);
         hide_roots(s);
     }
