@@ -151,7 +151,7 @@ enum { FORWARD, BACKWARD_KV, BACKWARD_Q };
 
 /* By kernel, then head dimension: up to 64, 128, 256. */
 static const Blocks blocks16[3][3] = {
-    [FORWARD] = {{128, 128, 8, 3}, {128, 64, 8, 3}, {128, 64, 8, 2}},
+    [FORWARD] = {{128, 128, 8, 3}, {128, 64, 8, 3}, {128, 32, 8, 2}},
     [BACKWARD_KV] = {{64, 128, 8, 2}, {64, 128, 8, 2}, {32, 64, 8, 2}},
     [BACKWARD_Q] = {{128, 64, 8, 2}, {128, 64, 8, 2}, {64, 32, 8, 2}},
 };
@@ -327,7 +327,9 @@ tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const
 }
 
 static tkc_status launch_delta(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
-    int32_t block = fit(128, p->q.shape[L]);
+    enum { ELEMENTS = 8192 }; /* of a block: more do not fit into registers */
+    int64_t rows = ELEMENTS / next_power_of_two(p->q.shape[D]);
+    int32_t block = fit(rows < 128 ? (int32_t)rows : 128, p->q.shape[L]);
     Call call;
     call_begin(&call, library, &file, "attention_backward_delta");
     call.compile_only = p->compile_only;

@@ -54,7 +54,7 @@ static void begin(Call *call, tkk_library *library, const tkk_attention_2022 *p,
                   const char *kernel) {
     call_begin(call, library, &file, kernel);
     call->compile_only = p->compile_only;
-    call->num_warps = p->q.shape[D] <= 64 ? 4 : 8;
+    call->num_warps = 8;
     call->num_stages = 1;
     call_constant_int(call, "BLOCK_M", BLOCK);
 }
@@ -113,7 +113,7 @@ tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
 
     Call call;
     begin(&call, library, p, "_bwd_preprocess");
-    call.num_warps = 4; /* what its launch left to the default */
+    call.num_warps = p->q.shape[D] <= 64 ? 4 : 8;
     call.num_stages = 0;
     call_tensor(&call, "Out", &p->out);
     call_tensor(&call, "DO", &p->dout);
