@@ -14,7 +14,7 @@
 #define NO_AVX512 "-avx512f,-avx512bw,-avx512vl,-avx512dq,-avx512bf16,-avx512vnni"
 
 /* The machine's own, without products of pairs of bf16, AVX2, SSE2. */
-static const char *const features[] = {NULL, "-avx512bf16", NO_AVX512,
+static const char *const features[] = {NULL, "-avx512bf16,-avx512vnni", NO_AVX512,
                                        "-avx,-avx2,-fma,-avxvnni," NO_AVX512};
 
 typedef struct Shape {

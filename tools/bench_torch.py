@@ -53,7 +53,10 @@ def attention(name):
 
 
 def matmul(name):
-    side, dtype = 2048, DTYPES[name.split()[-1]]
+    side, dtype = 2048, DTYPES.get(name.split()[-1])
+    if dtype is None:
+        a, b = (torch.randint(-127, 128, (side, side), dtype=torch.int8) for _ in range(2))
+        return 2.0 * side**3, lambda: torch._int_mm(a, b)
     a, b = (torch.rand(side, side).mul(2).sub(1).to(dtype) for _ in range(2))
     return 2.0 * side**3, lambda: a @ b
 

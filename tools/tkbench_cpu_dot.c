@@ -2,8 +2,8 @@
  * floating-point operations a second, as libraries count them (a masked half is not counted).
  *
  * Beside each stands what the machine could do at most with that dtype: all threads do nothing but
- * independent fused multiply-adds, or products of pairs of bf16, in registers. tools/bench_torch.py
- * runs the same problems in PyTorch.
+ * independent fused multiply-adds, or products of pairs of bf16 or quads of i8, in registers.
+ * tools/bench_torch.py runs the same problems in PyTorch.
  */
 #include "tools/tkbench.h"
 
@@ -56,6 +56,9 @@ PEAK(fma_256, "avx2,fma", __m256, _mm256_set1_ps(0.5f))
 #undef ADD
 #define ADD(sum) _mm512_dpbf16_ps(sum, (__m512bh)start, (__m512bh)start)
 PEAK(pairs_512, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0.5f))
+#undef ADD
+#define ADD(sum) _mm512_dpbusd_epi32(sum, start, start)
+PEAK(quads_512, "avx512f,avx512vnni", __m512i, _mm512_set1_epi8(1))
 
 static bool has_512(void) {
     return __builtin_cpu_supports("avx512f");
@@ -65,6 +68,9 @@ static bool has_256(void) {
 }
 static bool has_pairs(void) {
     return has_512() && __builtin_cpu_supports("avx512bf16");
+}
+static bool has_quads(void) {
+    return has_512() && __builtin_cpu_supports("avx512vnni");
 }
 #endif
 
@@ -83,8 +89,14 @@ static const Peak bf16_peaks[] = {
 #endif
     {0}};
 
+static const Peak i8_peaks[] = {
+#if defined(__x86_64__)
+    {"quads of i8, 512 bits", has_quads, quads_512, SUMS * 128.0},
+#endif
+    {0}};
+
 static const Peak *peak_of(tkc_dtype dtype) {
-    const Peak *peak = dtype == TKC_BF16 ? bf16_peaks : f32_peaks;
+    const Peak *peak = dtype == TKC_BF16 ? bf16_peaks : dtype == TKC_I8 ? i8_peaks : f32_peaks;
     while (peak->name && !peak->is_there()) peak++;
     return peak->name ? peak : NULL;
 }
@@ -151,12 +163,13 @@ static tkc_status close_products(Products *p) {
     return p->status;
 }
 
-/* Numbers in [-1, 1), the same in every run. */
+/* Numbers in [-1, 1), of i8 in [-127, 127), the same in every run. */
 static tkc_argument new_data(Products *p, tkc_dtype dtype, int64_t count) {
     enum { CHUNK = 4096 };
     double numbers[CHUNK];
     char bytes[CHUNK * sizeof(double)];
     const uint64_t size = tkc_dtype_size(dtype);
+    const double scale = dtype == TKC_I8 ? 127 : 1;
     uint64_t state = p->count + 1;
     if (p->status != TKC_OK) return tkc_arg_address(0);
     tkc_buffer **buffer = &p->buffers[p->count];
@@ -167,7 +180,7 @@ static tkc_argument new_data(Products *p, tkc_dtype dtype, int64_t count) {
         const int64_t n = count - i < CHUNK ? count - i : CHUNK;
         for (int64_t j = 0; j < n; j++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
-            numbers[j] = (double)(state >> 11) * 0x1p-52 - 1;
+            numbers[j] = scale * ((double)(state >> 11) * 0x1p-52 - 1);
         }
         tkc_encode(dtype, numbers, bytes, (uint64_t)n);
         p->status = tkc_buffer_write(*buffer, (uint64_t)i * size, bytes, (uint64_t)n * size);
@@ -280,6 +293,23 @@ static tkc_status square_bf16(Bench *bench, Samples *samples) {
     return run_square(bench, samples, TKC_BF16, 2048);
 }
 
+static tkc_status quantized_once(Products *p) {
+    const tkk_quantized_matmul problem = {
+        .struct_size = sizeof problem, .a = p->a, .b = p->b, .c = p->c};
+    return tkk_matmul_quantized(p->library, NULL, &problem);
+}
+
+static tkc_status square_i8(Bench *bench, Samples *samples) {
+    enum { SIDE = 2048 };
+    Products p;
+    open_products(&p, bench);
+    p.a = new_matrix(&p, TKC_I8, SIDE, SIDE);
+    p.b = new_matrix(&p, TKC_I8, SIDE, SIDE);
+    p.c = new_matrix(&p, TKC_I32, SIDE, SIDE);
+    take_samples(&p, samples, TKC_I8, 2.0 * SIDE * SIDE * SIDE, quantized_once);
+    return close_products(&p);
+}
+
 /* ---- linear layers ------------------------------------------------------------------------ */
 
 static tkc_status linear_forward_once(Products *p) {
@@ -340,6 +370,7 @@ const Measurement dot_measurements[] = {
     {"dot", "attention backward bf16, causal", "GFLOP/s", true, 0, backward_bf16_causal},
     {"dot", "matmul 2048^3 f32", "GFLOP/s", true, 0, square_f32},
     {"dot", "matmul 2048^3 bf16", "GFLOP/s", true, 0, square_bf16},
+    {"dot", "matmul 2048^3 i8", "GOP/s", true, 0, square_i8},
     {"dot", "linear 32x64x128", "GFLOP/s", true, 0, linear_small},
     {"dot", "linear 64x1024x2048", "GFLOP/s", true, 0, linear_medium},
     {"dot", "linear 128x2048x4096", "GFLOP/s", true, 0, linear_large},

@@ -12,7 +12,9 @@
  *                  elsewhere to f32. Products are exact in f32 either way: sums round only
  *     bf16         likewise, with one difference where the machine multiplies pairs: operands and
  *                  sums below 2^-126 are taken for zero. With {precision = ieee}: f32, always
- *     i8, u8, i16  as pairs of i16 where the machine has them, else i32: exact, wrapping
+ *     i8           as quads where the machine has them: it takes one side without sign, so 128 is
+ *                  added to a, and 128 times the sums of the columns of b are subtracted: exact
+ *     i8, u8, i16  as pairs of i16 where the machine has those, else i32: exact, wrapping
  */
 #include "compiler/cpu/dot.h"
 
@@ -26,11 +28,13 @@ static bool is_short_float(DType dtype) {
     return dtype == DT_bf16 || dtype_is_fp8(dtype);
 }
 
-/* Pairs, where the machine has them and there are such. */
-static DotKind pairs_or(Emitter *e, const Op *op, DotKind kind) {
+/* Pairs or quads, where the machine has them and there are such. */
+static DotKind units_or(Emitter *e, const Op *op, DotKind kind) {
     const Type *a = op_operand(op, 0)->type, *b = op_operand(op, 1)->type;
     const DType da = type_dtype(a), db = type_dtype(b);
-    if (op->code != OP_dot || a->shape[a->rank - 1] < 2 || b->shape[b->rank - 1] < 4) return kind;
+    const uint32_t k = a->shape[a->rank - 1], n = b->shape[b->rank - 1];
+    if (op->code != OP_dot || k < 2 || n < 4) return kind;
+    if (kind == DOT_I32 && e->i8_quads && da == DT_i8 && db == DT_i8 && k >= 4) return DOT_I8_QUADS;
     if (kind == DOT_I32 && e->i16_pairs && fits_i16(da) && fits_i16(db)) return DOT_I16_PAIRS;
     const bool exact = da == DT_bf16 && op_word(op, ATTR_precision, WORD_tf32) == WORD_ieee;
     if (kind == DOT_F32 && e->bf16_pairs && is_short_float(da) && is_short_float(db) && !exact)
@@ -39,20 +43,17 @@ static DotKind pairs_or(Emitter *e, const Op *op, DotKind kind) {
 }
 
 static void set_types(Dot *d) {
-    static const DType wide[] = {[DOT_F32] = DT_f32,
-                                 [DOT_F64] = DT_f64,
-                                 [DOT_I32] = DT_i32,
-                                 [DOT_BF16_PAIRS] = DT_bf16,
-                                 [DOT_I16_PAIRS] = DT_i16};
+    static const DType wide[] = {
+        [DOT_F32] = DT_f32,         [DOT_F64] = DT_f64,       [DOT_I32] = DT_i32,
+        [DOT_BF16_PAIRS] = DT_bf16, [DOT_I16_PAIRS] = DT_i16, [DOT_I8_QUADS] = DT_i8};
     Emitter *e = d->e;
-    const bool pairs = d->kind == DOT_BF16_PAIRS || d->kind == DOT_I16_PAIRS;
-    const bool whole = d->kind == DOT_I32 || d->kind == DOT_I16_PAIRS;
+    const bool whole = dtype_is_int(wide[d->kind]);
     d->wide = wide[d->kind];
     d->sum = whole ? DT_i32 : d->kind == DOT_F64 ? DT_f64 : DT_f32;
     d->type = whole ? e->i32 : d->kind == DOT_F64 ? e->f64 : e->f32;
-    d->unit = pairs ? e->i32 : d->type;
     d->size = dtype_size(d->sum);
-    d->per_unit = pairs ? 2 : 1;
+    d->per_unit = d->size / dtype_size(d->wide);
+    d->unit = d->per_unit > 1 ? e->i32 : d->type;
 }
 
 Dot dot_new(Emitter *e, const Op *op, uint32_t packed_a) {
@@ -65,7 +66,7 @@ Dot dot_new(Emitter *e, const Op *op, uint32_t packed_a) {
              : dtype_is_int(dc)             ? DOT_I32
              : dc == DT_f64 || da == DT_f64 ? DOT_F64
                                             : DOT_F32;
-    d.kind = pairs_or(e, op, d.kind);
+    d.kind = units_or(e, op, d.kind);
     set_types(&d);
     d.batch = r == 3 ? a->shape[0] : 1;
     d.m = a->shape[r - 2];

@@ -12,7 +12,14 @@
 
 #include "compiler/cpu/emit.h"
 
-typedef enum DotKind { DOT_F32, DOT_F64, DOT_I32, DOT_BF16_PAIRS, DOT_I16_PAIRS } DotKind;
+typedef enum DotKind {
+    DOT_F32,
+    DOT_F64,
+    DOT_I32,
+    DOT_BF16_PAIRS,
+    DOT_I16_PAIRS,
+    DOT_I8_QUADS
+} DotKind;
 
 typedef struct Dot {
     Emitter *e;

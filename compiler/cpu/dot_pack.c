@@ -32,9 +32,10 @@ static bool is_rounded_here(const Dot *d, const Value *v) {
            op_word(v->op, ATTR_rounding, WORD_rtne) != WORD_rtz;
 }
 
-/* Elements at a place as the product takes them. The machine's own rounding to bf16 takes denormal
- * numbers for zero, as its product will. */
-static Reg element(const Dot *d, Nest *nest, const Value *v, const Place *place, uint32_t width) {
+/* Elements at a place as the product takes them: i8 quads of a with 128 added. The machine's own
+ * rounding to bf16 takes denormal numbers for zero, as its product will. */
+static Reg element(const Dot *d, Nest *nest, const Value *v, const Place *place, uint32_t width,
+                   bool is_a) {
     Emitter *e = d->e;
     if (is_rounded_here(d, v)) {
         Reg x = splat_reg(e, eval(nest, op_operand(v->op, 0), place), width);
@@ -43,6 +44,7 @@ static Reg element(const Dot *d, Nest *nest, const Value *v, const Place *place,
         return LLVMBuildBitCast(e->b, x, lanes_type(e->i16, width), "");
     }
     Reg x = code_cast(e, type_dtype(v->type), d->wide, false, eval(nest, v, place));
+    if (d->kind == DOT_I8_QUADS && is_a) x = LLVMBuildXor(e->b, x, const_int_like(x, 0x80), "");
     return splat_reg(e, d->tf32 ? round_tf32(e, x) : x, width);
 }
 
@@ -88,6 +90,11 @@ static uint32_t neighbour_dim(Emitter *e, const Value *v) {
 }
 
 /* ---- packing ------------------------------------------------------------------------ */
+
+/* An operand along its rows (m or n). */
+static bool is_a_along(const Value *v, uint32_t x) {
+    return x == v->type->rank - 2;
+}
 
 /* Some rows of a matrix of the value; all of all of them when batch is NULL. */
 typedef struct Part {
@@ -143,14 +150,14 @@ static void pack_rows(const Dot *d, const Value *v, uint32_t x, const Part *part
     } else if (space->rank == 3) {
         row = dot_mul_add(e, nest.place.at[0].base, space->shape[x], row);
     }
-    Reg elements = element(d, &nest, v, &nest.place, width);
+    Reg elements = element(d, &nest, v, &nest.place, width, is_a_along(v, x));
     Reg at = dot_mul_add(e, row, pitch * d->per_unit, nest.place.at[k].base);
     store_reg(e, elements, element_at(d, slot, at), dtype_size(d->wide));
     nest_close(&nest);
 }
 
 static Reg interleave(Emitter *e, Reg a, Reg b, uint32_t width) {
-    int order[128];
+    int order[256];
     if (width == 1) {
         Reg both = LLVMGetPoison(LLVMVectorType(LLVMTypeOf(a), 2));
         both = LLVMBuildInsertElement(e->b, both, a, const_i64(e, 0), "");
@@ -169,7 +176,8 @@ static Reg panel_unit(const Dot *d, uint32_t extent, uint32_t panel, Reg batch, 
     return dot_mul_add(e, dot_mul_add(e, number, d->k, k), panel, rest);
 }
 
-/* Panels of what has its neighbours along `x`. */
+/* Panels of what has its neighbours along `x`: a vector for each unit; vectors of units of several
+ * are interleaved. */
 static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel, uint64_t slot) {
     Emitter *e = d->e;
     const uint32_t k = k_dim(v, x), r = v->type->rank;
@@ -183,17 +191,18 @@ static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel
     nest_open(&nest, e, space, x, width);
     Place *place = &nest.place;
     Reg batch = r == 3 ? place->at[0].base : const_i64(e, 0), unit = place->at[k].base;
-    Reg units;
-    if (d->per_unit == 1) {
-        units = element(d, &nest, v, place, width);
-    } else {
-        Reg pair[2];
-        for (uint32_t i = 0; i < 2; i++) {
-            place->at[k].base = coordinate(&nest, unit, 2, const_i64(e, i));
-            pair[i] = element(d, &nest, v, place, width);
-        }
-        units = interleave(e, pair[0], pair[1], width);
+    Reg part[4] = {NULL};
+    for (uint32_t i = 0; i < d->per_unit; i++) {
+        if (d->per_unit > 1)
+            place->at[k].base = coordinate(&nest, unit, d->per_unit, const_i64(e, i));
+        part[i] = element(d, &nest, v, place, width, is_a_along(v, x));
     }
+    if (d->per_unit == 4) {
+        part[0] = interleave(e, part[0], part[2], width);
+        part[1] = interleave(e, part[1], part[3], width);
+    }
+    Reg units = part[0];
+    if (d->per_unit > 1) units = interleave(e, part[0], part[1], width_of(part[0]));
     Reg at = panel_unit(d, extent, panel, batch, place->at[x].base, unit);
     store_reg(e, units, dot_unit_at(d, slot, at), dtype_size(d->wide));
     nest_close(&nest);
@@ -309,7 +318,7 @@ static Pack pack_a(const Dot *d, const Value *v) {
     const uint32_t x = v->type->rank - 2;
     const uint64_t lines = (uint64_t)d->batch * d->m;
     Pack p = {.value = v, .tf32 = d->tf32, .kind = d->kind, .pitch = d->k};
-    if (in_place(d, v)) {
+    if (d->kind != DOT_I8_QUADS && in_place(d, v)) {
         p.slot = info_of(e, v)->slot;
         return p;
     }

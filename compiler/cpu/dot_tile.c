@@ -5,7 +5,7 @@
  * products of a kernel share it, since lengths and steps are its arguments.
  *
  * The machine's products of pairs add the two one after the other: of bf16 each is a fused
- * multiply-add that takes denormal numbers for zero, of i16 both are exact.
+ * multiply-add that takes denormal numbers for zero; those of integers are exact.
  */
 #include "compiler/cpu/dot.h"
 
@@ -25,30 +25,41 @@ enum {
     TILE_COUNT
 };
 
-static Reg multiply_pairs(const Dot *d, Reg a, Reg b, Reg c) {
-    Emitter *e = d->e;
-    const bool real = d->kind == DOT_BF16_PAIRS;
-    RegType half = real ? LLVMBFloatTypeInContext(e->context) : e->i16;
-    RegType pairs = LLVMVectorType(half, 2 * d->width);
-    a = LLVMBuildBitCast(e->b, a, pairs, "");
-    b = LLVMBuildBitCast(e->b, b, pairs, "");
-    const uint32_t which = d->width == 16 ? 2 : d->width == 8 ? 1 : 0;
-    if (real) {
-        static const char *const names[] = {"llvm.x86.avx512bf16.dpbf16ps.128",
-                                            "llvm.x86.avx512bf16.dpbf16ps.256",
-                                            "llvm.x86.avx512bf16.dpbf16ps.512"};
-        Reg all[3] = {c, a, b};
-        return call_overloaded(e, names[which], 0, NULL, 3, all);
+/* A machine's instruction; operands are vectors of any elements. */
+static Reg call_machine(Emitter *e, const char *name, RegType result, uint32_t count,
+                        Reg *operands) {
+    const unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    assert(id);
+    Reg function = LLVMGetIntrinsicDeclaration(e->llvm, id, NULL, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        RegType type = LLVMTypeOf(LLVMGetParam(function, i));
+        operands[i] = LLVMBuildBitCast(e->b, operands[i], type, "");
     }
-    static const char *const names[] = {"llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd",
-                                        "llvm.x86.avx512.pmaddw.d.512"};
-    Reg both[2] = {a, b};
-    return LLVMBuildAdd(e->b, c, call_overloaded(e, names[which], 0, NULL, 2, both), "");
+    return LLVMBuildBitCast(e->b, function_call(e, function, operands, count), result, "");
+}
+
+static Reg multiply_units(const Dot *d, Reg a, Reg b, Reg c) {
+    static const char *const bf16[] = {"llvm.x86.avx512bf16.dpbf16ps.128",
+                                       "llvm.x86.avx512bf16.dpbf16ps.256",
+                                       "llvm.x86.avx512bf16.dpbf16ps.512"};
+    static const char *const i16[] = {"llvm.x86.sse2.pmadd.wd", "llvm.x86.avx2.pmadd.wd",
+                                      "llvm.x86.avx512.pmaddw.d.512"};
+    static const char *const i8[] = {"llvm.x86.avx512.vpdpbusd.128", "llvm.x86.avx512.vpdpbusd.256",
+                                     "llvm.x86.avx512.vpdpbusd.512"};
+    const uint32_t which = d->width == 16 ? 2 : d->width == 8 ? 1 : 0;
+    Emitter *e = d->e;
+    RegType type = LLVMTypeOf(c);
+    if (d->kind == DOT_I16_PAIRS) {
+        Reg both[2] = {a, b};
+        return LLVMBuildAdd(e->b, c, call_machine(e, i16[which], type, 2, both), "");
+    }
+    Reg all[3] = {c, a, b};
+    return call_machine(e, (d->kind == DOT_BF16_PAIRS ? bf16 : i8)[which], type, 3, all);
 }
 
 static Reg multiply_add(const Dot *d, Reg a, Reg b, Reg c) {
     Emitter *e = d->e;
-    if (d->per_unit == 2) return multiply_pairs(d, a, b, c);
+    if (d->per_unit > 1) return multiply_units(d, a, b, c);
     if (d->kind == DOT_I32) return LLVMBuildAdd(e->b, c, LLVMBuildMul(e->b, a, b, ""), "");
     if (!e->fma) return LLVMBuildFAdd(e->b, c, LLVMBuildFMul(e->b, a, b, ""), "");
     Reg all[3] = {a, b, c};
@@ -91,7 +102,7 @@ static void code_tile(const Dot *d, const Reg *rows, uint64_t k_step, Reg b, Reg
         for (uint32_t j = 0; j < v; j++) {
             Reg far = const_i64(e, (int64_t)(u * panel + (uint64_t)j * d->width * d->size));
             line[j] =
-                load_reg(e, d->per_unit == 2 ? units : vector, byte_offset(e, b_k, far), d->size);
+                load_reg(e, d->per_unit > 1 ? units : vector, byte_offset(e, b_k, far), d->size);
         }
         for (uint32_t i = 0; i < d->rows; i++) {
             Reg at =
@@ -105,9 +116,29 @@ static void code_tile(const Dot *d, const Reg *rows, uint64_t k_step, Reg b, Reg
     memcpy(sums, loop.phi, d->rows * v * sizeof *sums);
 }
 
+/* 128 times the sums of the columns of a panel: see dot.c about quads. */
+static void column_sums(const Dot *d, Reg panel, Reg k, Reg *sums) {
+    Emitter *e = d->e;
+    RegType vector = lanes_type(d->type, d->width);
+    Reg zero[2] = {LLVMConstNull(vector), LLVMConstNull(vector)};
+    Reg all = const_int_like(LLVMGetUndef(vector), 0x80808080u);
+    Loop loop;
+    loop_open(e, &loop, k, 1, d->vectors, zero);
+    Reg line = byte_offset(e, panel, scaled(e, loop.index, (uint64_t)dot_panel(d) * d->size));
+    for (uint32_t j = 0; j < d->vectors; j++) {
+        Reg far = const_i64(e, (int64_t)j * d->width * d->size);
+        Reg b = load_reg(e, vector, byte_offset(e, line, far), d->size);
+        loop.next[j] = multiply_units(d, all, b, loop.phi[j]);
+    }
+    loop_close(e, &loop);
+    memcpy(sums, loop.phi, d->vectors * sizeof *sums);
+}
+
 /* The body of the function: all tiles of one panel. */
 static void code_panel(const Dot *d, const Pack *a, const Reg *p) {
     Emitter *e = d->e;
+    Reg extra[2];
+    if (d->kind == DOT_I8_QUADS) column_sums(d, p[TILE_B], p[TILE_K], extra);
     Loop loop;
     loop_open(e, &loop, p[TILE_M], d->rows, 0, NULL);
     const uint64_t unit = d->size;
@@ -124,13 +155,15 @@ static void code_panel(const Dot *d, const Pack *a, const Reg *p) {
                 byte_offset(e, line, const_i64(e, (int64_t)j * d->width * d->size));
     }
     first_sums(d, p[TILE_FROM_ZERO], places, sums);
+    for (uint32_t i = 0; i < d->rows * d->vectors && d->kind == DOT_I8_QUADS; i++)
+        sums[i] = LLVMBuildSub(e->b, sums[i], extra[i % d->vectors], "");
     code_tile(d, rows, a->panel ? a->panel * unit : unit, p[TILE_B], p[TILE_K], sums);
     for (uint32_t i = 0; i < d->rows * d->vectors; i++) store_reg(e, sums[i], places[i], d->size);
     loop_close(e, &loop);
 }
 
 static Reg panel_function(const Dot *d, const Pack *a) {
-    static const char *const kinds[] = {"f32", "f64", "i32", "bf16", "i16"};
+    static const char *const kinds[] = {"f32", "f64", "i32", "bf16", "i16", "i8"};
     Emitter *e = d->e;
     char name[64];
     snprintf(name, sizeof name, "tkc.dot.%s.%ux%ux%u.%s%s", kinds[d->kind], d->rows, d->vectors,

@@ -83,7 +83,7 @@ typedef struct Emitter {
     uint32_t vector_bytes; /* of a register */
     uint32_t lanes;        /* lanes of a usual vector: those of f32 */
     bool avx512, fma;
-    bool bf16_pairs, i16_pairs; /* multiplies pairs and adds both products: see dot.h */
+    bool bf16_pairs, i16_pairs, i8_quads; /* multiplies several and adds all products: see dot.h */
     ValueInfo *values;
     uint32_t value_count;
     const Op **op_keys; /* order_of: a hash table from ops to their number in the text */

@@ -94,6 +94,7 @@ static void set_widths(Emitter *e, const Machine *m) {
     e->vector_bytes = e->avx512 ? 64 : has_feature(f, "avx2") ? 32 : 16;
     e->lanes = e->vector_bytes / 4;
     e->bf16_pairs = e->avx512 && has_feature(f, "avx512bf16");
+    e->i8_quads = has_feature(f, e->avx512 ? "avx512vnni" : "avxvnni") && e->vector_bytes > 16;
     e->i16_pairs = !strncmp(m->triple, "x86_64", 6);
     e->fma = e->avx512 || has_feature(f, "fma") || has_feature(f, "neon");
 }
