@@ -396,7 +396,7 @@ typedef struct Plan {
 /* As many parts as fill the device; on the host, so many that a part of x and dy stays in the
  * cache while all tiles read it. */
 static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
-    enum { CACHED = 1 << 20 };
+    enum { CACHED = 1 << 17 };
     const bool host = runs_on_host(library);
     const int64_t least = host ? 4 : 16, count = s->K * taps_of(s);
     Plan plan = {.pixels = choose_pixels(library, s->out, host ? 128 : 32),
