@@ -242,6 +242,20 @@ static int64_t fit(int64_t extent, int64_t least, int64_t most) {
     return size < least ? least : size < most ? size : most;
 }
 
+/* A power of two up to `most` that leaves little of its last tile empty; a tile costs as much as 8
+ * of its columns beside them. */
+static int64_t choose_tile(int64_t count, int64_t most) {
+    int64_t best = 16, least = INT64_MAX;
+    for (int64_t size = 16; size <= most; size *= 2) {
+        int64_t cost = divide_up(count, size) * (size + 8);
+        if (cost < least) {
+            best = size;
+            least = cost;
+        }
+    }
+    return best;
+}
+
 /* Few channels on both sides make no matrix. */
 static bool is_direct(const Sum *s) {
     return s->M < 8 && s->K < 8;
@@ -401,7 +415,7 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     const int64_t least = host ? 4 : 16, count = s->K * taps_of(s);
     Plan plan = {.pixels = choose_pixels(library, s->out, host ? 128 : 32),
                  .block_m = fit(s->M, least, host ? 128 : 64),
-                 .block_n = fit(count, 16, host ? 128 : 64)};
+                 .block_n = choose_tile(count, host ? 128 : 64)};
     plan.lines = s->batch * divide_up(s->out[0], plan.pixels.h);
     int64_t tiles = divide_up(s->M, plan.block_m) * s->groups * divide_up(count, plan.block_n);
     int64_t parts = divide_up(2 * (int64_t)processors(library), tiles > 0 ? tiles : 1);
@@ -415,20 +429,21 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     return plan;
 }
 
+/* Into dw, of rows [taps, K], or into db. */
 static tkc_status launch_reduce(tkk_library *library, tkc_stream *stream, const Conv *c,
-                                const tkk_tensor *part, int64_t parts, int64_t columns,
-                                const tkk_tensor *out) {
+                                const tkk_tensor *part, int64_t parts, const tkk_tensor *out) {
     const bool bias = out->rank == 1;
-    const int64_t block = fit(columns, 16, 256);
+    const int64_t K = bias ? 1 : c->in / c->groups, taps = c->kernel[0] * c->kernel[1];
+    const int64_t columns = bias ? 1 : K * taps, block = fit(columns, 16, 256);
     Call call;
     call_begin(&call, library, &file, "conv2d_reduce");
     call.compile_only = c->p->compile_only;
     call_tensor(&call, "part", part);
     call_tensor(&call, "out", out);
     call_int(&call, parts);
-    call_int(&call, columns);
-    call_constant_int(&call, "TAPS", bias ? 1 : c->kernel[0] * c->kernel[1]);
-    call_constant_int(&call, "TAPS_W", bias ? 1 : c->kernel[1]);
+    call_int(&call, K);
+    call_int(&call, bias ? 1 : taps);
+    call_int(&call, c->kernel[1]);
     for (uint32_t d = 0; d < 4; d++) call_int(&call, bias && d > 0 ? 0 : step_of(out, d));
     call_constant_int(&call, "BLOCK", block);
     return call_launch(&call, stream, tkc_grid2(c->out, divide_up(columns, block)));
@@ -453,8 +468,8 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     for (int d = 0; d < 2; d++) call_int(&call, s->out[d]);
     call_int(&call, plan->lines);
     call_int(&call, plan->length);
-    call_constant_int(&call, "TAPS", taps_of(s));
-    call_constant_int(&call, "TAPS_W", s->taps[1]);
+    call_int(&call, taps_of(s));
+    call_int(&call, s->taps[1]);
     add_geometry(&call, s);
     add_image(&call, x_strides, &s->x);
     add_image(&call, y_strides, &s->y);
@@ -466,7 +481,7 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     CHECK(call_launch(&call, stream,
                       tkc_grid3(divide_up(count, plan->block_n),
                                 divide_up(s->M, plan->block_m) * s->groups, plan->parts)));
-    return launch_reduce(library, stream, c, &part, plan->parts, count, &c->p->dw);
+    return launch_reduce(library, stream, c, &part, plan->parts, &c->p->dw);
 }
 
 static uint64_t sums_size(const Conv *c) {
@@ -487,7 +502,7 @@ static tkc_status run_db(tkk_library *library, tkc_stream *stream, const Conv *c
     add_image(&call, y_strides, &c->y);
     call_constant_int(&call, "BLOCK_W", fit(c->y.shape[3], 16, 512));
     if (c->batch > 0) CHECK(call_launch(&call, stream, tkc_grid2(c->out, c->batch)));
-    return launch_reduce(library, stream, c, &part, c->batch, 1, &c->p->db);
+    return launch_reduce(library, stream, c, &part, c->batch, &c->p->db);
 }
 
 static tkc_status run_dx(tkk_library *library, tkc_stream *stream, const Conv *c,

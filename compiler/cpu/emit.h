@@ -51,6 +51,7 @@ typedef struct Memo {
 typedef struct ValueInfo {
     Reg reg;     /* scalars, and arguments of a region that runs on lanes */
     bool stored; /* has, or will have, a slot */
+    bool seen_again; /* computing it where it is used would compute it more than once */
     bool ready;  /* the slot is written */
     bool has_slot;
     bool visits;           /* in Emitter.visits */

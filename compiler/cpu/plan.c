@@ -5,7 +5,7 @@
  * value gets a slot all the same when computing it is dear and it is needed in more than one
  * place, in another region than its own (a loop would do it again and again), or for each element
  * of a larger block. It is written as late as possible: on the way of the first nest that needs
- * all of it.
+ * all of it. Of a block that is only seen larger, what it is seen of is kept.
  *
  * What ops that are not lazy give (reductions, dot, loops ...) always has a slot.
  */
@@ -162,6 +162,11 @@ static bool repeats(const Op *user, const Value *v) {
     }
 }
 
+/* A smaller block seen as a larger one: that is never worth a slot, the smaller block may be. */
+static bool is_view(const Op *op) {
+    return op->code == OP_broadcast || op->code == OP_expand_dims;
+}
+
 static void plan_value(Emitter *e, const Value *v, bool lazy) {
     ValueInfo *info = info_of(e, v);
     const Region *region = region_of(v);
@@ -185,6 +190,7 @@ static void plan_value(Emitter *e, const Value *v, bool lazy) {
         info->anchor = anchor;
         away |= user->parent != region;
         again |= repeats(user, v);
+        if (is_view(user)) again |= info_of(e, op_result(user, 0))->seen_again;
         const Op *last = lifted(until, region);
         if (last && order_of(e, last) > order_of(e, end)) end = last;
     }
@@ -194,7 +200,8 @@ static void plan_value(Emitter *e, const Value *v, bool lazy) {
         return;
     }
     const bool dear = info->has_load || info->cost >= DEAR;
-    info->stored = dear && v->uses && (away || again || info->anchor == &many_anchors);
+    info->seen_again = away || again || info->anchor == &many_anchors;
+    info->stored = dear && v->uses && info->seen_again && !is_view(v->op);
     if (v->op->code == OP_gather) /* its source is looked up in memory */
         info_of(e, op_operand(v->op, 0))->stored = true;
 }
