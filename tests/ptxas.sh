@@ -53,6 +53,7 @@ matmul="*fp16:16,*fp16:16,*fp16:16,i32:16,i32:16,i32:16,i32:16,1,i32:16,1,i32:16
 four="i64:16,i64:16,i32:16,1"
 forward="*fp16:16,*fp16:16,*fp16:16,*fp16:16,*fp32:16,fp32,$four,$four,$four,$four"
 forward="$forward,i32,i32,i32,i32,i32"
+options="i32,i32,fp32,*fp32,u32,fp32,i64,None,None,*fp16:16,True,$four"
 for target in sm_80 sm_90a sm_100a sm_120a; do
     for file in $(grep -l "^    [a-z_]*: \"" kernels/*.tk); do # the others are for imports
         spills=any
@@ -69,5 +70,8 @@ for target in sm_80 sm_90a sm_100a sm_120a; do
             -s "$forward" -D HEAD_DIM=$dim -D BLOCK_M=128 -D BLOCK_N=64 --num-warps 8
     done
 done
+# A window, a soft cap, slopes, dropout and bias, with padded dims.
+compile sm_90a attention_options none kernels/attention.tk -n attention_forward \
+    -s "$forward,False,72,'tf32',64,64,'softmax',$options" --num-warps 8
 echo "$count kernels assembled"
 exit $failed
