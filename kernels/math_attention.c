@@ -140,7 +140,7 @@ static tkc_status launch_product(const SdpaProblem *p, const Product *f) {
     call_constant_int(&call, "BLOCK_K", fit(K, f->b.dtype == TKC_F32 || wide ? 32 : 64));
     return call_launch(
         &call, p->stream,
-        tkc_grid2(tkc_cdiv(M, block_m) * tkc_cdiv(N, block_n), f->c.shape[0] * f->c.shape[1]));
+        tkc_grid1(tkc_cdiv(M, block_m) * tkc_cdiv(N, block_n) * f->c.shape[0] * f->c.shape[1]));
 }
 
 /* What attention_weights and attention_slopes have in common: `rows` rows from first_row on. */
@@ -158,7 +158,7 @@ static tkc_status launch_rows(const SdpaProblem *p, Call *call, const Scores *s,
     if (dbias->rank) call_tensor(call, "dbias", dbias);
     call_constant(call, "DROPOUT", truth(p->dropout > 0));
     call_constant_int(call, "BLOCK", fit(p->key.shape[L], 1024));
-    return call_launch(call, p->stream, tkc_grid2(s->rows, p->query.shape[B] * p->query.shape[H]));
+    return call_launch(call, p->stream, tkc_grid1(s->rows * p->query.shape[B] * p->query.shape[H]));
 }
 
 static tkc_status make_weights(const SdpaProblem *p, const Scores *s, int64_t first_row) {

@@ -133,15 +133,21 @@ static tkc_status begin(Layer *layer, tkk_library *library, tkc_stream *stream,
                         "tkk_multihead: dim is %lld and heads is %u; the first must be a multiple "
                         "of the second.",
                         (long long)dim, p->heads);
+    const int64_t most = 1 << 30, batch = p->query.shape[0], length = p->query.shape[1];
+    const int64_t kv_length = p->key.rank ? p->key.shape[1] : length;
+    if (dim > 1 << 20 || batch > most || length > most || kv_length > most ||
+        batch * length > most || batch * kv_length > most)
+        return tkc_fail(TKC_UNSUPPORTED,
+                        "tkk_multihead: dim is over 2^20, or batch * length over 2^30.");
     if (!(p->residual_p >= 0 && (float)p->residual_p < 1))
         return tkc_fail(TKC_INVALID_ARGUMENT, "residual_p is %g; it must be in [0, 1).",
                         p->residual_p);
     *layer = (Layer){.p = p,
                      .library = library,
                      .stream = stream,
-                     .batch = p->query.shape[0],
-                     .length = p->query.shape[1],
-                     .kv_length = p->key.rank ? p->key.shape[1] : p->query.shape[1],
+                     .batch = batch,
+                     .length = length,
+                     .kv_length = kv_length,
                      .dim = dim,
                      .dtype = p->query.dtype};
     CHECK(make_parts(layer));

@@ -58,6 +58,8 @@ static tkc_status take_inputs(SdpaProblem *to, const tkk_sdpa *from) {
     const int64_t batch = query->shape[0], dim = query->shape[rank - 1];
     const int64_t heads = rank == 4 ? query->shape[1] : 1, kv_heads = rank == 4 ? key->shape[1] : 1;
     const int64_t kv_length = key->shape[rank - 2];
+    if (batch > INT32_MAX || heads > INT32_MAX || batch * heads > INT32_MAX)
+        return tkc_fail(TKC_UNSUPPORTED, "query: batch * heads is over 2^31 - 1.");
     CHECK(take("query", &to->query, query, rank,
                (int64_t[]){batch, heads, query->shape[rank - 2], dim}));
     CHECK(take("key", &to->key, key, rank, (int64_t[]){batch, kv_heads, kv_length, dim}));

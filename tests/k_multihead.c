@@ -297,6 +297,71 @@ static void check_inference(TestDevice *device, Random *random) {
     release(&p);
 }
 
+/* sum(out * dout) */
+static double loss(ReferenceMultihead r) {
+    reference_multihead(&r);
+    double sum = 0;
+    for (int64_t i = 0; i < r.batch * r.length * r.dim; i++) sum += r.out.value[i] * r.dout[i];
+    reference_multihead_free(&r);
+    return sum;
+}
+
+/* The reference's own gradients are slopes of its loss: cross attention with all options. */
+START_TEST(reference) {
+    enum { BATCH = 2, LENGTH = 3, KEYS = 4, DIM = 4, HEADS = 2 };
+    static const int64_t counts[] = {BATCH * LENGTH * DIM,
+                                     BATCH * KEYS * DIM,
+                                     BATCH * KEYS * DIM,
+                                     3 * DIM * DIM,
+                                     3 * DIM,
+                                     DIM * DIM,
+                                     DIM};
+    Random random = random_from_seed(1);
+    double *x[PARAMETERS], dout[BATCH * LENGTH * DIM], mask[BATCH * HEADS * LENGTH * KEYS];
+    for (int i = 0; i < PARAMETERS; i++) {
+        x[i] = test_numbers(counts[i]);
+        random_fill(&random, REF_F64, 1, x[i], counts[i]);
+    }
+    random_fill(&random, REF_F64, 1, dout, BATCH * LENGTH * DIM);
+    random_fill(&random, REF_F64, 1, mask, BATCH * HEADS * LENGTH * KEYS);
+    ReferenceMultihead r = {.batch = BATCH,
+                            .length = LENGTH,
+                            .kv_length = KEYS,
+                            .dim = DIM,
+                            .heads = HEADS,
+                            .causal = true,
+                            .dropout = 0.25,
+                            .residual = 0.25,
+                            .seed = 7,
+                            .query = x[QUERY],
+                            .key = x[KEY],
+                            .value = x[VALUE],
+                            .in_weight = x[IN_WEIGHT],
+                            .in_bias = x[IN_BIAS],
+                            .out_weight = x[OUT_WEIGHT],
+                            .out_bias = x[OUT_BIAS],
+                            .mask = mask,
+                            .dout = dout};
+    reference_multihead(&r);
+    const ReferenceSized gradients[] = {r.dquery,   r.dkey,        r.dvalue,   r.din_weight,
+                                        r.din_bias, r.dout_weight, r.dout_bias};
+    for (int i = 0; i < PARAMETERS; i++)
+        for (int64_t j = 0; j < counts[i]; j++) {
+            const double original = x[i][j], step = 1e-5;
+            x[i][j] = original + step;
+            double slope = loss(r);
+            x[i][j] = original - step;
+            slope = (slope - loss(r)) / (2 * step);
+            x[i][j] = original;
+            if (fabs(slope - gradients[i].value[j]) > 1e-7 * (1 + fabs(slope)))
+                ck_abort_msg("%s, element %d: %g, expected %g", gradient_names[i], (int)j,
+                             gradients[i].value[j], slope);
+        }
+    reference_multihead_free(&r);
+    for (int i = 0; i < PARAMETERS; i++) free(x[i]);
+}
+END_TEST
+
 static void expect_refusal(TestDevice *device, const tkk_multihead *call, const char *words) {
     tkc_status status = tkk_multihead_backward(device->library, NULL, call);
     ck_assert_msg(status == TKC_INVALID_ARGUMENT || status == TKC_UNSUPPORTED,
@@ -365,6 +430,7 @@ int main(void) {
     Suite *suite = suite_create("multihead");
     TCase *tests = tcase_create("multihead");
     tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, reference);
     tcase_add_test(tests, self);
     tcase_add_test(tests, cross);
     tcase_add_test(tests, causal);
