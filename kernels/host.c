@@ -26,6 +26,8 @@ struct tkk_library {
     tkc_device *device;
     pthread_mutex_t lock;
     Entry *buckets[BUCKETS];
+    CallRecord *record; /* NULL: launches are made */
+    void *record_user;
 };
 
 tkc_status tkk_create(tkc_context *context, tkc_device *device, tkk_library **library) {
@@ -52,6 +54,11 @@ void tkk_destroy(tkk_library *library) {
         }
     pthread_mutex_destroy(&library->lock);
     free(library);
+}
+
+void library_record(tkk_library *library, CallRecord *record, void *user) {
+    library->record = record;
+    library->record_user = user;
 }
 
 uint64_t address_of(const tkc_argument *data) {
@@ -433,6 +440,7 @@ tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid) {
     tkc_status status = find_or_compile(call, key, size, &kernel);
     pthread_mutex_unlock(&library->lock);
     if (status != TKC_OK) return status;
+    if (library->record) return library->record(library->record_user, call, kernel, grid);
     if (call->compile_only) return tkc_kernel_prepare(kernel, library->device);
     return tkc_launch(kernel, library->device, stream, grid, call->arguments, call->argument_count,
                       NULL);

@@ -64,6 +64,11 @@ void call_constant(Call *call, const char *name, const char *text);
 void call_constant_int(Call *call, const char *name, int64_t value);
 tkc_status call_launch(Call *call, tkc_stream *stream, tkc_grid grid);
 
+/* For tools that want to know what hosts launch: each launch is told, with the kernel compiled for
+ * it, instead of being made. Nothing need lie at the addresses of tensors. */
+typedef tkc_status CallRecord(void *user, const Call *call, tkc_kernel *kernel, tkc_grid grid);
+void library_record(tkk_library *library, CallRecord *record, void *user);
+
 /* Whether programs of a launch run as vector code on host cores, so that blocks should fit caches
  * and not registers of many threads. */
 bool runs_on_host(const tkk_library *library);
