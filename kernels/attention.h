@@ -45,9 +45,16 @@ typedef enum tkk_weighting {
  * have one dtype; out, dq, dk and dv each their own. All of those may have any strides (a row
  * stride of less than 2^23 elements). lse is the natural logarithm of the sum of exp(s) over the
  * keys a row sees. A row that sees none gives 0, and lse = +inf. delta is scratch of the backward
- * pass. ReLU weights use neither: both may be left out. No memory is used beyond the tensors.
+ * pass. ReLU weights use neither: both may be left out. No memory is used beyond the tensors: what
+ * grows with q_length * kv_length is bias and dbias alone.
  *
- * A key that no row sees has no influence, whatever numbers its k and v hold.
+ * A key that no row sees has no influence, whatever its k and v hold (NaN too), and a row that sees
+ * no key has none on dk and dv. A bias of -inf hides a key as well, but then its k and v must be
+ * finite, and so does any score below -6.9e37. Between softmax or ReLU and v, weights are rounded
+ * to the dtype of v.
+ *
+ * dbias is f32 and without gaps, and is 0 where a key is not seen. Where bias was repeated by a
+ * stride of 0, the caller adds up.
  *
  * Dropout: weight (i, j) of head h of batch b is dropped when x < round(dropout * 2^32), where x is
  * the first word of Philox 4x32-10 (Salmon et al., SC 2011) with key dropout_seed (low word, high
