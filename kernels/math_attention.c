@@ -196,7 +196,7 @@ static tkc_status make_scores(const SdpaProblem *p, const Scores *s, int64_t fir
                       .share = group_of(p),
                       .bias = p->mask.rank ? &bias : NULL,
                       .causal = p->causal,
-                      .diagonal = first_row};
+                      .diagonal = first_row + p->diagonal};
     return launch_product(p, &scores);
 }
 

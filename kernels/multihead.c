@@ -260,6 +260,7 @@ static tkk_sdpa sdpa_of(const Layer *layer, bool backward) {
     sdpa.backends = p->backends;
     sdpa.precision = p->precision;
     sdpa.is_causal = p->is_causal;
+    sdpa.is_lower_right = p->is_lower_right;
     sdpa.compile_only = p->compile_only;
     sdpa.dropout_p = p->dropout_p;
     sdpa.dropout_seed = p->dropout_seed;

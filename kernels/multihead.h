@@ -56,9 +56,9 @@ typedef struct tkk_multihead {
     uint32_t struct_size;
     uint32_t heads; /* a divisor of dim */
     tkk_precision precision;
-    uint32_t backends; /* of tkk_sdpa; 0: any */
-    bool is_causal;
-    bool compile_only; /* compile what this call needs, run nothing */
+    uint32_t backends;              /* of tkk_sdpa; 0: any */
+    bool is_causal, is_lower_right; /* as tkk_sdpa's */
+    bool compile_only;              /* compile what this call needs, run nothing */
     double dropout_p, residual_p;
     uint64_t dropout_seed;
     tkk_tensor query, key, value;                            /* read */

@@ -131,6 +131,8 @@ static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream
                         from->backends);
     if ((uint32_t)from->precision > TKK_IEEE)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: unknown precision.");
+    if (from->is_lower_right && !from->is_causal)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: is_lower_right without is_causal.");
     if (!(from->scale >= 0) || !isfinite((float)from->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT,
                         "scale is %g; it must be positive and finite, or 0 for 1 / "
@@ -149,6 +151,8 @@ static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream
     CHECK(take_inputs(to, from));
     CHECK(take_mask(to, from));
     take_starts(to, from);
+    to->lower_right = from->is_lower_right;
+    if (to->lower_right) to->diagonal = to->key.shape[L] - to->query.shape[L];
     const double natural = 1.0 / sqrt((double)to->query.shape[D]);
     to->scale = from->scale > 0 ? from->scale : natural;
     return TKC_OK;
@@ -208,7 +212,7 @@ static uint64_t row_bytes(const SdpaProblem *p) {
     return scratch_size(rows ? rows * tkc_dtype_size(sum_dtype(p)) : 16);
 }
 
-/* One row of query that sees all keys. */
+/* The rows of query are the last tokens. */
 static tkk_decode decode_problem(const SdpaProblem *p) {
     tkk_decode d = TKK_DECODE_INIT;
     d.precision = p->precision;
@@ -223,8 +227,10 @@ static tkk_decode decode_problem(const SdpaProblem *p) {
 }
 
 static bool is_decode(const SdpaProblem *p, bool backward) {
-    return !backward && p->query.shape[L] == 1 && !p->causal && p->dropout == 0 && !p->mask.rank &&
-           !has_sequences(p) && p->key.shape[H] > 0;
+    const int64_t length = p->query.shape[L];
+    const bool few = p->causal ? p->lower_right && length <= 16 : length == 1;
+    return few && !backward && p->dropout == 0 && !p->mask.rank && !has_sequences(p) &&
+           p->key.shape[H] > 0;
 }
 
 /* Of this backend, lse included where the caller gives none. */
@@ -340,7 +346,7 @@ static tkc_status run_decode(const SdpaProblem *p, Scratch *scratch) {
 
 static tkk_attention flash_problem(const SdpaProblem *p) {
     tkk_attention a = TKK_ATTENTION_INIT;
-    a.mask = p->causal ? TKK_CAUSAL_TOP_LEFT : TKK_NO_MASK;
+    if (p->causal) a.mask = p->lower_right ? TKK_CAUSAL : TKK_CAUSAL_TOP_LEFT;
     a.precision = p->precision;
     a.scale = (float)p->scale;
     a.compile_only = p->compile_only;

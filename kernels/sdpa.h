@@ -23,8 +23,9 @@ extern "C" {
  *     EFFICIENT   f16 bf16 f32 f64    any           many       linear: scores of 128 rows at a time
  *     MATH        f16 bf16 f32 f64    any           3, 6       quadratic: all scores
  *
- * FLASH is tkk_attention, a fused kernel that keeps the scores on chip; one row of query against
- * all keys, forward, is tkk_decode, which does parts of the keys side by side. MATH is the formula,
+ * FLASH is tkk_attention, a fused kernel that keeps the scores on chip; forward, one row of query
+ * that sees all keys, or up to 16 with is_lower_right, are tkk_decode, which does parts of the keys
+ * side by side (its workspace grows with the number of parts, not of keys). MATH is the formula,
  * step by step, with the scores in memory (f32; f64 for f64). EFFICIENT, the memory-efficient one,
  * does the steps of MATH for some rows after the other, as Rabe and Staats do (arXiv 2112.05682).
  * Both make the scores again in the backward pass, and in both the head dimension of value may
@@ -58,8 +59,9 @@ typedef enum tkk_sdpa_backend {
  * query, key, value, mask, dropout and seed.
  *
  * mask: i1, true where a row sees a key, or f16, bf16, f32 (f64), added to the scores. is_causal:
- * row i sees the keys j <= i, counted from the upper left; both together are allowed. A row that
- * sees nothing gives 0, and lse = +inf.
+ * row i sees the keys j <= i; with is_lower_right too those j <= i + kv_length - length, so that
+ * the last row sees all of them. A mask may come on top. A row that sees nothing gives 0, and
+ * lse = +inf.
  *
  * Sequences of different lengths, one behind the other, with a batch of 1: query_starts and
  * key_starts are q_starts and kv_starts of tkk_attention, the longest ones upper bounds (0: the sum
@@ -74,7 +76,7 @@ typedef struct tkk_sdpa {
     uint32_t struct_size;
     uint32_t backends; /* those allowed: a sum of tkk_sdpa_backend; 0: any */
     tkk_precision precision;
-    bool is_causal, enable_gqa;
+    bool is_causal, is_lower_right, enable_gqa;
     bool compile_only; /* compile what this call needs, run nothing */
     double scale;      /* 0: 1 / sqrt(head_dim) */
     double dropout_p;  /* in [0, 1) */

@@ -10,7 +10,8 @@ typedef struct SdpaProblem {
     tkk_library *library;
     tkc_stream *stream;
     tkk_precision precision;
-    bool causal, compile_only;
+    bool causal, lower_right, compile_only;
+    int64_t diagonal; /* row i sees the keys j <= i + diagonal, when it is causal */
     double scale, dropout;
     uint64_t seed;
     tkk_tensor query, key, value, mask, out, lse;

@@ -14,7 +14,7 @@ typedef struct Case {
     uint32_t backends; /* each of them is tested */
     MaskKind mask;
     uint32_t mask_repeats; /* bit i: dimension i of the mask has extent 1 */
-    bool causal;
+    bool causal, lower_right;
     double dropout;
     const TestLayout *layout;
     bool tf32;
@@ -82,6 +82,7 @@ static void make_reference(Problem *p, Random *random) {
                                    .dim = c->dim,
                                    .value_dim = c->value_dim,
                                    .causal = c->causal,
+                                   .diagonal = c->lower_right ? c->kv_length - c->q_length : 0,
                                    .scale = (double)(float)(1.3 / sqrt((double)c->dim)),
                                    .dropout = (double)(float)c->dropout,
                                    .seed = random_bits(random),
@@ -136,6 +137,7 @@ static void make_tensors(Problem *p, TestDevice *device) {
     p->call = (tkk_sdpa)TKK_SDPA_INIT;
     p->call.precision = c->tf32 ? TKK_TF32 : TKK_IEEE;
     p->call.is_causal = c->causal;
+    p->call.is_lower_right = c->lower_right;
     p->call.enable_gqa = c->heads != c->kv_heads;
     p->call.scale = p->reference.scale;
     p->call.dropout_p = c->dropout;
@@ -215,7 +217,7 @@ static void check_half(TestDevice *device, Random *random) {
                     .dim = 24,
                     .value_dim = 24,
                     .type = REF_F16,
-                    .backends = TKK_SDPA_ANY,
+                    .backends = TKK_SDPA_FLASH | TKK_SDPA_EFFICIENT,
                     .mask = SEEN,
                     .mask_repeats = 6,
                     .dropout = 0.2};
@@ -233,10 +235,11 @@ static void check_single(TestDevice *device, Random *random) {
                     .dim = 16,
                     .value_dim = 16,
                     .type = REF_F32,
-                    .backends = TKK_SDPA_ANY,
+                    .backends = TKK_SDPA_FLASH | TKK_SDPA_MATH,
                     .mask = ADDED,
                     .mask_repeats = 1,
                     .causal = true,
+                    .lower_right = true,
                     .layout = &interleaved};
     check_case(device, random, &c);
 }
@@ -377,17 +380,21 @@ static void check_rank3(TestDevice *device, Random *random) {
     reference_sdpa_free(&r);
 }
 
-/* One row of query: forward by parts of the keys. */
-static void check_one_row(TestDevice *device, Random *random) {
-    const Case c = {.batch = 1,
-                    .heads = 4,
-                    .kv_heads = 2,
-                    .q_length = 1,
-                    .kv_length = test_size(700, 520),
-                    .dim = 16,
-                    .value_dim = 16,
-                    .type = REF_F16,
-                    .backends = TKK_SDPA_FLASH};
+/* One row of query, and the last three: forward by parts of the keys. */
+static void check_few_rows(TestDevice *device, Random *random) {
+    Case c = {.batch = 1,
+              .heads = 4,
+              .kv_heads = 2,
+              .q_length = 1,
+              .kv_length = test_size(700, 520),
+              .dim = 16,
+              .value_dim = 16,
+              .type = REF_F16,
+              .backends = TKK_SDPA_FLASH};
+    check_case(device, random, &c);
+    c.q_length = 3;
+    c.kv_length = 50;
+    c.causal = c.lower_right = true;
     check_case(device, random, &c);
 }
 
@@ -527,7 +534,7 @@ START_TEST(single) { test_on_each_device(check_single); } END_TEST
 START_TEST(steps) { test_on_each_device(check_steps); } END_TEST
 START_TEST(differences) { test_on_each_device(check_differences); } END_TEST
 START_TEST(rank3) { test_on_each_device(check_rank3); } END_TEST
-START_TEST(one_row) { test_on_each_device(check_one_row); } END_TEST
+START_TEST(few_rows) { test_on_each_device(check_few_rows); } END_TEST
 START_TEST(empty) { test_on_each_device(check_empty); } END_TEST
 START_TEST(choice) { test_on_each_device(check_choice); } END_TEST
 START_TEST(refusals) { test_on_each_device(check_refusals); } END_TEST
@@ -542,7 +549,7 @@ int main(void) {
     tcase_add_test(tests, steps);
     tcase_add_test(tests, differences);
     tcase_add_test(tests, rank3);
-    tcase_add_test(tests, one_row);
+    tcase_add_test(tests, few_rows);
     tcase_add_test(tests, empty);
     tcase_add_test(tests, choice);
     tcase_add_test(tests, refusals);
