@@ -119,7 +119,8 @@ static tkc_status make_plan(Plan *plan, tkk_library *library, const tkk_decode *
     plan->rows = p->q.shape[H] / plan->k.shape[H] * p->q.shape[L];
     plan->block_m = within(next_power_of_two(plan->rows), on_host ? 1 : 16, 64);
     plan->block_d = within(next_power_of_two(p->q.shape[D]), 16, 256);
-    plan->block_n = plan->block_d > 128 || p->q.dtype == TKC_F32 ? 64 : 128;
+    const bool narrow = !on_host && (plan->block_d > 128 || p->q.dtype == TKC_F32);
+    plan->block_n = narrow ? 64 : 128;
     plan->splits = pick_splits(plan, library);
     return TKC_OK;
 }
