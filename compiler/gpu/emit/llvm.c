@@ -22,7 +22,8 @@ static LLVMTargetRef nvptx;
 static void start(void) {
     /* The emitter vectorises itself, and shared memory needs no 64-bit addresses. Address
      * arithmetic is left to ptxas: LLVM's passes for it take up to a second for a thousand
-     * addresses, and change nothing in the end. */
+     * addresses, and change nothing in the end. LLVM keeps options for the whole process: who uses
+     * the same library beside us sees these three, which are about NVPTX. */
     static const char *const options[] = {"tkc", "-nvptx-short-ptr",
                                           "-opt-disable=slsr,nary-reassociate",
                                           "-disable-nvptx-load-store-vectorizer"};
