@@ -100,6 +100,12 @@ static int64_t fit(int64_t extent, int64_t most) {
     return enough < 16 ? 16 : enough < most ? enough : most; /* 16: the least a dot takes */
 }
 
+/* Masks at multiples of 16 leave loads whole. */
+static void add_extent(Call *call, const char *name, int64_t extent) {
+    call_type(call, name, extent % 16 ? "i32" : "i32:16");
+    call_int(call, extent);
+}
+
 static const char *truth(bool x) {
     return x ? "True" : "False";
 }
@@ -122,9 +128,9 @@ static tkc_status launch_product(const SdpaProblem *p, const Product *f) {
     call_int(&call, f->c.shape[1]);
     call_int(&call, f->members);
     call_int(&call, f->share);
-    call_int(&call, M);
-    call_int(&call, N);
-    call_int(&call, K);
+    add_extent(&call, "M", M);
+    add_extent(&call, "N", N);
+    add_extent(&call, "K", K);
     call_int(&call, f->diagonal);
     if (f->carried) call_tensor(&call, "carried", f->carried);
     if (f->bias) {
@@ -149,7 +155,7 @@ static tkc_status launch_rows(const SdpaProblem *p, Call *call, const Scores *s,
     call->compile_only = p->compile_only;
     call_stride(call, "row_stride", "i64", s->pitch);
     call_int(call, s->rows);
-    call_int(call, p->key.shape[L]);
+    add_extent(call, "columns", p->key.shape[L]);
     call_int(call, p->query.shape[L]);
     call_int(call, first_row);
     call_int(call, (int64_t)rint(p->dropout * 0x1p32));
