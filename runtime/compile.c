@@ -161,23 +161,6 @@ static Module *lower(Compilation *c) {
     return lower_kernel(&request);
 }
 
-/* Native code as text and as an object file, for those who ask for it; running needs none of it. */
-static tkc_status cpu_texts(Compilation *c) {
-#ifdef TKC_LLVM
-    if (strcmp(c->kernel.target, "cpu") != 0 || !c->options.intermediate) return TKC_OK;
-    Text error = {.arena = &c->front.arena};
-    for (int form = CPU_LLVM; form <= CPU_OBJECT; form++) {
-        c->native[form].arena = &c->front.arena;
-        if (!cpu_emit(c->module, NULL, (CpuForm)form, &c->native[form], &error))
-            return tkc_fail(TKC_INTERNAL, "Kernel `%s` cannot be made native code: %s",
-                            c->module->kernel->name, error.data ? error.data : "");
-    }
-#else
-    (void)c;
-#endif
-    return TKC_OK;
-}
-
 /* The passes at block level, and for a GPU the rest of the way. */
 static tkc_status run_passes(Compilation *c) {
     c->dump.arena = c->times.arena = c->ir.arena = &c->front.arena;
@@ -191,7 +174,7 @@ static tkc_status run_passes(Compilation *c) {
     if (c->gpu) status = gpu_code(&run, c->module, c->gpu, &c->gpu_texts);
     c->code_ms = run.emit_ms;
     c->passes_ms = now_ms() - start - run.emit_ms;
-    return c->gpu || run.stopped ? status : cpu_texts(c);
+    return status;
 }
 
 static tkc_status make_module(Compilation *c) {
@@ -338,6 +321,33 @@ static tkc_status take_code(Compilation *c) {
     return TKC_OK;
 }
 
+/* Native code as text and as an object file, for those who ask for it; running needs none of it. */
+static tkc_status cpu_texts(Compilation *c) {
+#ifdef TKC_LLVM
+    Arena *arena = &c->front.arena;
+    Text error = {.arena = arena};
+    CpuOptions options;
+    const char *target = c->kernel.target;
+    if (strcmp(target, "cpu") != 0 && strncmp(target, "cpu:", 4) != 0) return TKC_OK;
+    if (!cpu_target(arena, target, &options, &error))
+        return tkc_fail(TKC_INVALID_ARGUMENT, "The target `%s`: %s.", target, error.data);
+    c->kernel.target = "cpu"; /* for which processor, the code itself knows */
+    if (!c->options.intermediate || c->options.stop_after) return TKC_OK;
+    c->header = rt_saved_header(&c->kernel);
+    if (!c->header) return rt_fail_memory();
+    options.header = c->header;
+    for (int form = CPU_LLVM; form <= CPU_OBJECT; form++) {
+        c->native[form].arena = arena;
+        if (!cpu_emit(c->module, &options, (CpuForm)form, &c->native[form], &error))
+            return tkc_fail(TKC_INTERNAL, "Kernel `%s` cannot be made native code: %s",
+                            c->kernel.name, error.data ? error.data : "");
+    }
+#else
+    (void)c;
+#endif
+    return TKC_OK;
+}
+
 static tkc_status make_kernel(Compilation *c) {
     const Kernel *from = c->module->kernel;
     tkc_kernel *to = &c->kernel;
@@ -351,7 +361,7 @@ static tkc_status make_kernel(Compilation *c) {
                                  .num_stages = from->num_stages,
                                  .num_ctas = from->num_ctas,
                                  .shared_bytes = from->shared_bytes};
-    status = take_code(c);
+    status = c->gpu ? take_code(c) : cpu_texts(c);
     if (status) return status;
     take_texts(c);
     if (to->code)

@@ -1,13 +1,15 @@
-/* dev_cpu.c: kernels as native code on all cores (compiler/cpu).
+/* dev_cpu.c: kernels as native code on all cores.
  *
  * Memory is the caller's own kind: a buffer's address is where it lies, and DLPack tensors are used
  * in place. A launch has run when tkc_launch returns.
+ *
+ * This is part of the launch half: there it runs what was compiled ahead of time.
  */
-#include "runtime/cpu_pool.h"
-#include "runtime/report.h"
+#include "runtime/cpu_code.h"
 
+#ifdef TKC_LLVM
 #include "compiler/cpu/cpu.h"
-#include "compiler/eval.h"
+#endif
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,16 +36,22 @@ static uint32_t cpu_count(tkc_context *context) {
 
 static void cpu_describe(tkc_context *context, uint32_t index, tkc_device_info *info) {
     (void)context, (void)index;
+    info->threads = cpu_threads();
+    snprintf(info->name, sizeof info->name, "cpu");
+    const char *plural = info->threads == 1 ? "" : "s";
+#ifndef TKC_LLVM
+    snprintf(info->description, sizeof info->description,
+             "native code compiled ahead of time (%u thread%s)", info->threads, plural);
+#else
     Arena arena;
     uint32_t bits;
     arena_init(&arena, 0);
-    info->threads = cpu_threads();
     const char *name = cpu_host_name(&arena, &bits);
-    snprintf(info->name, sizeof info->name, "cpu");
     snprintf(info->description, sizeof info->description,
              "native code for %s, vectors of %u bits (%u thread%s)", name ? name : "this machine",
-             bits, info->threads, info->threads == 1 ? "" : "s");
+             bits, info->threads, plural);
     arena_free(&arena);
+#endif
 }
 
 /* Of the last level, as one processor sees it. */
@@ -181,80 +189,72 @@ static bool cpu_accepts(const tkc_device *device, int dlpack_type, int dlpack_id
     return dlpack_type == CPU || dlpack_type == CUDA_HOST;
 }
 
-/* ---- kernels ------------------------------------------------------------------------------------
- */
-
-typedef struct CpuVariant {
-    CpuCode code;
-    CpuItemTime time; /* of a program */
-} CpuVariant;
+/* ---- kernels ------------------------------------------------------------------------------ */
 
 typedef struct CpuKernel {
     CpuVariant plain;
-    pthread_mutex_t lock; /* held to make what follows */
-    CpuVariant *checked;  /* every access is checked; NULL: not asked for yet */
+    CpuCompiled *compiled; /* NULL: from an object file */
 } CpuKernel;
 
-static tkc_status load_guarded(Arena *arena, const tkc_kernel *kernel, bool bounds, CpuCode *code) {
-    jmp_buf exhausted;
-    arena->on_exhausted = &exhausted;
-    if (setjmp(exhausted)) return rt_fail_memory();
-    Text error = {.arena = arena};
-    if (cpu_compile(kernel->module, &(CpuOptions){.bounds = bounds}, code, &error)) return TKC_OK;
-    return tkc_fail(TKC_INTERNAL, "Kernel `%s` cannot be made native code: %s", kernel->name,
-                    error.data ? error.data : "for an unknown reason");
+/* What the code needs and this processor lacks, or NULL. */
+static const char *missing_feature(uint64_t features) {
+#if defined(__x86_64__)
+    uint64_t bit = 1;
+#define FEATURE(name)                                                                              \
+    if ((features & bit) && !__builtin_cpu_supports(#name)) return #name;                          \
+    bit *= 2;
+    CPU_FEATURES(FEATURE)
+#undef FEATURE
+#else
+    (void)features;
+#endif
+    return NULL;
 }
 
-static tkc_status load_variant(const tkc_kernel *kernel, bool bounds, CpuVariant *variant) {
-    Arena arena;
-    arena_init(&arena, 0);
-    const tkc_status status = load_guarded(&arena, kernel, bounds, &variant->code);
-    arena_free(&arena);
-    return status;
+static tkc_status take_native(const tkc_kernel *kernel, CpuVariant *variant) {
+    const CpuNative *native = kernel->native;
+    const char *missing = missing_feature(native->features);
+    if (missing)
+        return tkc_fail(TKC_UNSUPPORTED,
+                        "Kernel `%s` was compiled for processors with %s, which this one lacks. "
+                        "Compile it with -t cpu:x86-64-v3 or a lower level.",
+                        kernel->name, missing);
+    *variant = (CpuVariant){.entry = native->entry,
+                            .scratch_size = native->scratch_size,
+                            .stored = native->stored,
+                            .sites = native->sites,
+                            .site_count = native->site_count};
+    return TKC_OK;
+}
+
+static tkc_status load_code(const tkc_kernel *kernel, CpuKernel *made) {
+    if (kernel->native) return take_native(kernel, &made->plain);
+#ifdef TKC_LLVM
+    if (kernel->module) return cpu_code_new(kernel, &made->plain, &made->compiled);
+#endif
+    return tkc_fail(TKC_INVALID_ARGUMENT,
+                    "Kernel `%s` is compiled for `%s` only, and cannot run on `cpu`.", kernel->name,
+                    kernel->target);
 }
 
 static tkc_status cpu_load(tkc_device *device, const tkc_kernel *kernel, void **loaded) {
     (void)device;
-    if (!kernel->module)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "Kernel `%s` is compiled for `%s` only, and cannot run on `cpu`.",
-                        kernel->name, kernel->target);
     CpuKernel *made = calloc(1, sizeof *made);
     if (!made) return rt_fail_memory();
-    const tkc_status status = load_variant(kernel, false, &made->plain);
-    if (status) {
+    const tkc_status status = load_code(kernel, made);
+    if (status)
         free(made);
-        return status;
-    }
-    pthread_mutex_init(&made->lock, NULL);
-    *loaded = made;
-    return TKC_OK;
-}
-
-static tkc_status checked_variant(CpuKernel *made, const tkc_kernel *kernel, CpuVariant **variant) {
-    tkc_status status = TKC_OK;
-    pthread_mutex_lock(&made->lock);
-    if (!made->checked) {
-        CpuVariant *checked = calloc(1, sizeof *checked);
-        status = checked ? load_variant(kernel, true, checked) : rt_fail_memory();
-        if (status)
-            free(checked);
-        else
-            made->checked = checked;
-    }
-    *variant = made->checked;
-    pthread_mutex_unlock(&made->lock);
+    else
+        *loaded = made;
     return status;
 }
 
 static void cpu_unload(tkc_device *device, void *loaded) {
     (void)device;
-    CpuKernel *made = loaded;
-    cpu_free(&made->plain.code);
-    if (made->checked) cpu_free(&made->checked->code);
-    free(made->checked);
-    pthread_mutex_destroy(&made->lock);
-    free(made);
+#ifdef TKC_LLVM
+    cpu_code_free(((CpuKernel *)loaded)->compiled);
+#endif
+    free(loaded);
 }
 
 /* ---- launching
@@ -262,7 +262,7 @@ static void cpu_unload(tkc_device *device, void *loaded) {
 
 typedef struct CpuRun {
     CpuLaunch launch; /* first: prints come back with its address */
-    const CpuCode *code;
+    const CpuVariant *variant;
     tkc_context *context;
     const volatile bool *cancel;
     uint32_t grid[3];
@@ -279,8 +279,8 @@ static void program_at(const CpuRun *run, uint64_t number, uint32_t *program) {
 }
 
 /* Does the launch write more than the caches keep? Then nobody finds its results there. */
-static bool is_stream(const CpuDevice *state, const CpuCode *code, uint64_t programs) {
-    return code->stored && programs > state->cache_size / code->stored;
+static bool is_stream(const CpuDevice *state, const CpuVariant *variant, uint64_t programs) {
+    return variant->stored && programs > state->cache_size / variant->stored;
 }
 
 /* Stores past the caches are in order again. */
@@ -290,67 +290,6 @@ static void end_stream(void) {
 #endif
 }
 
-/* ---- what may be accessed -------------------------------------------------------------- */
-
-/* Arguments as a checked variant sees them, and the memory that they are in. */
-typedef struct Checks {
-    uint64_t *arguments, *plain; /* plain: as the interpreter numbers buffers */
-    CpuRange *ranges;
-    InterpBuffer *buffers;
-    const char **names;
-    uint32_t count;
-} Checks;
-
-static void checks_free(Checks *checks) {
-    free(checks->arguments);
-    free(checks->plain);
-    free(checks->ranges);
-    free(checks->buffers);
-    free(checks->names);
-}
-
-static bool checks_new(Checks *checks, uint32_t arguments) {
-    const size_t room = arguments + 1; /* one range must be there */
-    *checks = (Checks){
-        .arguments = calloc(room, sizeof *checks->arguments),
-        .plain = calloc(room, sizeof *checks->plain),
-        .ranges = calloc(room, sizeof *checks->ranges),
-        .buffers = calloc(room, sizeof *checks->buffers),
-        .names = calloc(room, sizeof *checks->names),
-    };
-    return checks->arguments && checks->plain && checks->ranges && checks->buffers && checks->names;
-}
-
-/* The address of argument `i`, which points into this memory. */
-static void add_range(Checks *checks, uint32_t i, uint64_t address, uint64_t data, uint64_t size,
-                      const char *name) {
-    uint32_t k = 0;
-    while (k < checks->count && (checks->ranges[k].data != data || checks->ranges[k].size != size))
-        k++;
-    checks->ranges[k] = (CpuRange){size, data};
-    checks->buffers[k] = (InterpBuffer){.data = (uint8_t *)(uintptr_t)data, .size = size};
-    checks->names[k] = name;
-    if (k == checks->count) checks->count++;
-    checks->plain[i] = INTERP_BUFFER_ADDRESS(k) + (address - data);
-    checks->arguments[i] = CPU_CHECKED_ADDRESS(k) + (address - data);
-}
-
-static void find_memory(Checks *checks, const tkc_kernel *kernel, const DeviceLaunch *launch) {
-    for (uint32_t i = 0; i < launch->argument_count; i++) {
-        const tkc_buffer *buffer = launch->given[i].value.buffer;
-        checks->arguments[i] = checks->plain[i] = launch->arguments[i];
-        if (kernel->parameters[i].is_pointer && launch->given[i].kind == TKC_ARGUMENT_BUFFER &&
-            buffer)
-            add_range(checks, i, launch->arguments[i], buffer->address, buffer->size, buffer->name);
-    }
-    for (uint32_t i = 0; i < launch->tensor_count; i++) {
-        const DeviceTensor *tensor = &launch->tensors[i];
-        const uint64_t data = (uint64_t)(uintptr_t)tensor->data;
-        add_range(checks, tensor->argument, data, data, tensor->size,
-                  kernel->parameters[tensor->argument].name);
-    }
-}
-
 static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *scratch) {
     CpuRun *run = context;
     for (uint64_t i = first; i < last; i++) {
@@ -358,7 +297,8 @@ static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *
         CpuFault fault;
         program_at(run, i, program);
         const bool cancelled = run->cancel && *run->cancel;
-        if (!cancelled && run->code->entry(&run->launch, scratch, program, &fault) == CPU_RUNNING)
+        if (!cancelled &&
+            run->variant->entry(&run->launch, scratch, program, &fault) == CPU_RUNNING)
             continue;
         if (run->launch.stream) end_stream();
         pthread_mutex_lock(&run->lock);
@@ -375,63 +315,92 @@ static bool run_programs(void *context, uint64_t first, uint64_t last, uint8_t *
     return true;
 }
 
-static void set_element(InterpFault *fault, const Op *op, uint64_t element) {
-    if (!op || !op->operand_count || !type_is_block(op_operand(op, 0)->type)) return;
-    const Type *type = op_operand(op, 0)->type;
-    fault->rank = type->rank;
-    for (uint32_t d = type->rank; d-- > 0; element /= type->shape[d])
-        fault->coordinates[d] = (uint32_t)(element % type->shape[d]);
+/* ---- faults ------------------------------------------------------------------------------- */
+
+const CpuSite *cpu_site(const CpuVariant *variant, uint32_t op) {
+    for (uint32_t i = 0; i < variant->site_count; i++)
+        if (variant->sites[i].op == op) return &variant->sites[i];
+    return NULL;
 }
 
-static tkc_status report(const CpuRun *run, const tkc_kernel *kernel, const Checks *checks) {
-    const Op *op = cpu_op_at(run->code, run->fault.op);
-    InterpFault fault = {.parameter = -1, .buffer = -1};
-    if (op) fault.at = op->at;
-    program_at(run, run->program, fault.program);
-    if (run->fault.kind >= CPU_FAULT_BOUNDS) {
-        const InterpLaunch launch = {
-            .arguments = checks->plain, .buffers = checks->buffers, .buffer_count = checks->count};
-        fault.kind = run->fault.kind == CPU_FAULT_BOUNDS       ? FAULT_OUT_OF_BOUNDS
-                     : run->fault.kind == CPU_FAULT_MISALIGNED ? FAULT_MISALIGNED
-                                                               : FAULT_NULL;
-        interp_say_access(((const Module *)kernel->module)->kernel, &launch, op,
-                          (uint32_t)run->fault.element, run->fault.address, &fault);
-        return rt_report(kernel, &fault, fault.buffer < 0 ? "" : checks->names[fault.buffer]);
-    }
-    const Attribute *text = op ? op_attribute(op, ATTR_text) : NULL;
-    const bool assertion = run->fault.kind == CPU_FAULT_ASSERT;
-    const int length = assertion && text ? (int)(text->count < 400 ? text->count : 400) : 0;
-    fault.kind = assertion ? FAULT_ASSERT : FAULT_UNSUPPORTED;
-    size_t used = (size_t)snprintf(fault.message, sizeof fault.message, "%s%s%.*s",
+void cpu_coordinates(const CpuSite *site, uint64_t element, uint32_t *rank, uint32_t *coordinates) {
+    *rank = site && site->operand_count ? site->operands[0].rank : 0;
+    for (uint32_t d = *rank; d-- > 0; element /= site->operands[0].shape[d])
+        coordinates[d] = (uint32_t)(element % site->operands[0].shape[d]);
+}
+
+void cpu_say(const CpuSite *site, const CpuFault *fault, const uint32_t *program, char *message,
+             size_t size) {
+    uint32_t rank, coordinates[CPU_MOST_RANK];
+    const bool assertion = fault->kind == CPU_FAULT_ASSERT;
+    const char *text = assertion && site ? site->text : "";
+    size_t used = (size_t)snprintf(message, size, "%s%s%.400s",
                                    assertion ? "assertion failed" : "this cannot run on the CPU",
-                                   length ? ": " : "", length, length ? text->string : "");
-    set_element(&fault, op, run->fault.element);
-    for (uint32_t d = 0; d < fault.rank; d++)
-        used += (size_t)snprintf(fault.message + used, sizeof fault.message - used, "%s%u",
-                                 d ? ", " : " at element [", fault.coordinates[d]);
-    snprintf(fault.message + used, sizeof fault.message - used, "%s (program %u, %u, %u)",
-             fault.rank ? "]" : "", fault.program[0], fault.program[1], fault.program[2]);
-    return rt_report(kernel, &fault, "");
+                                   *text ? ": " : "", text);
+    cpu_coordinates(site, fault->element, &rank, coordinates);
+    for (uint32_t d = 0; d < rank; d++)
+        used += (size_t)snprintf(message + used, size - used, "%s%u", d ? ", " : " at element [",
+                                 coordinates[d]);
+    snprintf(message + used, size - used, "%s (program %u, %u, %u)", rank ? "]" : "", program[0],
+             program[1], program[2]);
 }
 
-/* ---- print
- * ----------------------------------------------------------------------------------------- */
+/* Of code that knows no more of its source than places. */
+static tkc_status report_native(const CpuRun *run, const uint32_t *program) {
+    const CpuSite *site = cpu_site(run->variant, run->fault.op);
+    const bool assertion = run->fault.kind == CPU_FAULT_ASSERT;
+    char message[768];
+    cpu_say(site, &run->fault, program, message, sizeof message);
+    tkc_fault fault = {
+        .struct_size = sizeof fault,
+        .kind = assertion ? TKC_FAULT_ASSERT : TKC_FAULT_UNSUPPORTED,
+        .file = site ? site->file : "",
+        .line = site ? site->line : 0,
+        .column = site ? site->column : 0,
+        .program = {program[0], program[1], program[2]},
+        .parameter = "",
+        .buffer = "",
+        .message = message,
+    };
+    cpu_coordinates(site, run->fault.element, &fault.rank, fault.coordinates);
+    rt_keep_fault(&fault);
+    return tkc_fail(assertion ? TKC_LAUNCH_FAULT : TKC_UNSUPPORTED, "%s:%u:%u: fault: %s",
+                    fault.file, fault.line, fault.column, message);
+}
 
-static size_t add_number(char *to, size_t room, const Type *element, const uint8_t *at, bool hex) {
-    const uint32_t size = type_element_size(element);
-    const DType dtype = type_dtype(element);
+static tkc_status report(const CpuRun *run, const tkc_kernel *kernel, const CpuKernel *made,
+                         const CpuChecks *checks) {
+    uint32_t program[3];
+    program_at(run, run->program, program);
+#ifdef TKC_LLVM
+    if (made->compiled)
+        return cpu_code_report(made->compiled, kernel, run->variant, checks, program, &run->fault);
+#endif
+    (void)kernel, (void)made, (void)checks;
+    return report_native(run, program);
+}
+
+/* ---- print -------------------------------------------------------------------------------- */
+
+static size_t add_number(char *to, size_t room, const CpuOperand *operand, const uint8_t *at,
+                         bool hex) {
+    const tkc_dtype dtype = (tkc_dtype)operand->dtype;
+    const bool is_float = dtype >= TKC_F8E4M3;
     uint64_t bits = 0;
-    memcpy(&bits, at, size);
+    double value;
+    memcpy(&bits, at, operand->size);
     int n;
-    if (hex || dtype == DT_NONE)
-        n = snprintf(to, room, "0x%0*" PRIx64, (int)size * 2, bits);
-    else if (dtype_is_float(dtype))
-        n = snprintf(to, room, dtype == DT_f64 ? "%.17g" : "%.9g",
-                     eval_double_from_bits(dtype, bits));
-    else if (dtype_is_unsigned(dtype))
+    if (hex || dtype == TKC_NONE) {
+        n = snprintf(to, room, "0x%0*" PRIx64, (int)operand->size * 2, bits);
+    } else if (is_float) {
+        tkc_decode(dtype, at, &value, 1);
+        n = snprintf(to, room, dtype == TKC_F64 ? "%.17g" : "%.9g", value);
+    } else if (dtype == TKC_I1 || dtype >= TKC_U8) {
         n = snprintf(to, room, "%" PRIu64, bits);
-    else
-        n = snprintf(to, room, "%" PRId64, eval_int_from_bits(dtype, bits));
+    } else {
+        const unsigned unused = 64 - 8 * operand->size;
+        n = snprintf(to, room, "%" PRId64, (int64_t)(bits << unused) >> unused);
+    }
     return n > 0 ? (size_t)n : 0;
 }
 
@@ -439,40 +408,40 @@ static size_t add_number(char *to, size_t room, const Type *element, const uint8
 static void print_elements(const CpuLaunch *launch, const uint32_t *program, uint32_t index,
                            uint32_t k, const void *elements) {
     const CpuRun *run = (const CpuRun *)launch;
-    const Op *op = cpu_op_at(run->code, index);
-    const Attribute *text = op_attribute(op, ATTR_text);
-    const int length = text ? (int)(text->count < 400 ? text->count : 400) : 0;
-    const Type *type = op->operand_count ? op_operand(op, k)->type : NULL;
-    const uint32_t count = type ? type->count : 1;
+    const CpuSite *site = cpu_site(run->variant, index);
+    if (!site) return;
+    const CpuOperand *operand = site->operand_count ? &site->operands[k] : NULL;
+    const uint32_t count = operand ? operand->count : 1;
     for (uint32_t i = 0; i < count; i++) {
         char line[640];
         size_t at = (size_t)snprintf(line, sizeof line, "pid (%u, %u, %u) ", program[0], program[1],
                                      program[2]);
-        if (type) at += (size_t)snprintf(line + at, sizeof line - at, "idx (");
+        if (operand) at += (size_t)snprintf(line + at, sizeof line - at, "idx (");
         uint32_t rest = i, stride = count;
-        for (uint32_t d = 0; type && d < type->rank; d++) {
-            stride /= type->shape[d];
+        for (uint32_t d = 0; operand && d < operand->rank; d++) {
+            stride /= operand->shape[d];
             at +=
                 (size_t)snprintf(line + at, sizeof line - at, "%s%u", d ? ", " : "", rest / stride);
             rest %= stride;
         }
-        at += (size_t)snprintf(line + at, sizeof line - at, "%s%.*s", type ? ") " : "", length,
-                               length ? text->string : "");
-        if (op->operand_count > 1)
+        at += (size_t)snprintf(line + at, sizeof line - at, "%s%.400s", operand ? ") " : "",
+                               site->text);
+        if (site->operand_count > 1)
             at += (size_t)snprintf(line + at, sizeof line - at, " (operand %u)", k);
-        if (type && at + 40 < sizeof line) {
-            const Type *element = type_element(type);
+        if (operand && at + 40 < sizeof line) {
             line[at++] = ' ';
-            const uint8_t *value =
-                (const uint8_t *)elements + (size_t)i * type_element_size(element);
-            add_number(line + at, sizeof line - at, element, value, op_int(op, ATTR_hex, 0) != 0);
+            add_number(line + at, sizeof line - at, operand,
+                       (const uint8_t *)elements + (size_t)i * operand->size, site->hex != 0);
         }
         rt_print(run->context, line);
     }
 }
 
-static tkc_status run_variant(tkc_device *device, const tkc_kernel *kernel, CpuVariant *variant,
-                              const Checks *checks, const DeviceLaunch *launch) {
+/* ---- launches ----------------------------------------------------------------------------- */
+
+static tkc_status run_variant(tkc_device *device, const tkc_kernel *kernel, const CpuKernel *made,
+                              CpuVariant *variant, const CpuChecks *checks,
+                              const DeviceLaunch *launch) {
     CpuDevice *state = device->state;
     const tkc_launch_options *o = launch->options;
     const uint64_t programs = (uint64_t)launch->grid[0] * launch->grid[1] * launch->grid[2];
@@ -482,22 +451,22 @@ static tkc_status run_variant(tkc_device *device, const tkc_kernel *kernel, CpuV
                    .tf32_half = o->ieee_dot ? 0 : 0x1000,
                    .tf32_mask = o->ieee_dot ? ~UINT64_C(0) : ~UINT64_C(0x1fff),
                    .print = device->context->options.print ? print_elements : NULL,
-                   .check = checks ? cpu_check : NULL,
+                   .check = checks ? checks->check : NULL,
                    .ranges = checks ? checks->ranges : NULL,
                    .range_count = checks ? checks->count : 0,
-                   .stream = is_stream(state, &variant->code, programs)},
-        .code = &variant->code,
+                   .stream = is_stream(state, variant, programs)},
+        .variant = variant,
         .context = device->context,
         .cancel = o->cancel,
     };
     memcpy(run.grid, launch->grid, sizeof run.grid);
     pthread_mutex_init(&run.lock, NULL);
     pthread_rwlock_rdlock(&state->running);
-    const bool ran = cpu_pool_run(state->pool, programs, o->threads, run.code->scratch_size,
+    const bool ran = cpu_pool_run(state->pool, programs, o->threads, variant->scratch_size,
                                   &variant->time, run_programs, &run);
     tkc_status status = TKC_OK;
     if (run.failed)
-        status = report(&run, kernel, checks);
+        status = report(&run, kernel, made, checks);
     else if (run.cancelled)
         status = tkc_fail(TKC_CANCELLED, "The launch of kernel `%s` was cancelled.", kernel->name);
     else if (!ran)
@@ -514,17 +483,23 @@ static tkc_status cpu_run(tkc_device *device, tkc_stream *stream, const tkc_kern
     for (uint32_t i = 0; i < launch->tensor_count; i++)
         launch->arguments[launch->tensors[i].argument] =
             (uint64_t)(uintptr_t)launch->tensors[i].data;
-    if (!launch->options->bounds) return run_variant(device, kernel, &made->plain, NULL, launch);
-    CpuVariant *checked;
-    const tkc_status status = checked_variant(made, kernel, &checked);
-    if (status) return status;
-    Checks checks;
-    const bool room = checks_new(&checks, launch->argument_count);
-    if (room) find_memory(&checks, kernel, launch);
-    const tkc_status ran =
-        room ? run_variant(device, kernel, checked, &checks, launch) : rt_fail_memory();
-    checks_free(&checks);
-    return ran;
+    if (!launch->options->bounds)
+        return run_variant(device, kernel, made, &made->plain, NULL, launch);
+#ifdef TKC_LLVM
+    if (made->compiled) {
+        CpuVariant *checked;
+        CpuChecks checks;
+        tkc_status status = cpu_code_checked(made->compiled, kernel, launch, &checked, &checks);
+        if (status) return status;
+        status = run_variant(device, kernel, made, checked, &checks, launch);
+        cpu_code_end(&checks);
+        return status;
+    }
+#endif
+    return tkc_fail(TKC_UNSUPPORTED,
+                    "tkc_launch_options.bounds: kernel `%s` was compiled ahead of time, without "
+                    "checks of its accesses.",
+                    kernel->name);
 }
 
 const DeviceKind device_cpu = {

@@ -22,7 +22,8 @@ typedef struct DeviceRow {
 #define COMPILING(kind) (&(kind))
 #endif
 
-#if defined(TKC_LLVM) && !defined(TKC_LAUNCH_ONLY)
+/* The launch half runs native code that was compiled ahead of time. */
+#if defined(TKC_LLVM) || defined(TKC_LAUNCH_ONLY)
 #define NATIVE(kind) (&(kind))
 #else
 #define NATIVE(kind) NULL

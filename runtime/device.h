@@ -17,8 +17,8 @@ struct tkc_device {
     tkc_context *context;
     const DeviceKind *kind;
     char name[64], target[32];
-    uint32_t processors; /* 0: 1 */
-    void *state; /* the kind's own */
+    uint32_t processors;                       /* 0: 1 */
+    void *state;                               /* the kind's own */
     _Atomic uint64_t memory_used, memory_peak; /* bytes of its own buffers */
 
     pthread_mutex_t graves_lock; /* handles of destroyed buffers, kept to be recognised */
@@ -147,8 +147,9 @@ struct tkc_kernel {
     tkc_named *constants; /* ends with a NULL name */
     tkc_kernel_info info;
     KernelText texts[16];
-    void *module;     /* Module *, for the files that see compiler/; NULL: there is none */
-    const char *code; /* PTX, NUL-terminated, with the header of saved.c; NULL: no GPU kernel */
+    const void *native; /* CpuNative *: made ahead of time; NULL: it is not */
+    void *module;       /* Module *, for the files that see compiler/; NULL: there is none */
+    const char *code;   /* PTX, NUL-terminated, with the header of saved.c; NULL: no GPU kernel */
     size_t code_size;
     /* Ends the compilation that the kernel is part of: everything above, and the kernel itself. */
     void (*destroy)(tkc_kernel *kernel);

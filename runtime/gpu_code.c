@@ -58,7 +58,8 @@ const char *gpu_target_name(const char *target) {
 tkc_status target_check(const char *target) {
     char names[256] = "";
     size_t used = 0;
-    if (!target || gpu_target(target) || !strcmp(target, "interp") || !strcmp(target, "cpu"))
+    if (!target || gpu_target(target) || !strcmp(target, "interp") || !strcmp(target, "cpu") ||
+        !strncmp(target, "cpu:", 4))
         return TKC_OK;
     for (const GpuTarget *t = gpu_targets; t->name && used < sizeof names; t++)
         used += (size_t)snprintf(names + used, sizeof names - used, ", %s", t->name);

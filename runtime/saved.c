@@ -12,10 +12,14 @@
  *     // constant: BLOCK 1024          fixed at compile time: for messages
  *     // end
  *
+ * Native code in an object file has the header alone as a string (compiler/cpu/native.h).
+ *
  * Assemblers and drivers take such a file as it is. It is the form in which kernels are saved, kept
  * in the cache, and given to those who launch them without a compiler. Reading trusts nothing.
  */
 #include "runtime/device.h"
+
+#include "compiler/cpu/native.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -278,6 +282,30 @@ tkc_status rt_saved_kernel(tkc_context *context, const char *path, char *text, s
     k->texts[0] = (KernelText){"ptx", text, size};
     pthread_mutex_init(&k->lock, NULL);
     *kernel = k;
+    return TKC_OK;
+}
+
+tkc_status tkc_kernel_native(tkc_context *context, const tkc_native *native, tkc_kernel **kernel) {
+    const CpuNative *made = (const CpuNative *)native;
+    if (kernel) *kernel = NULL;
+    if (!context || !native || !kernel)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkc_kernel_native: `%s` is NULL.",
+                        !context ? "context"
+                        : kernel ? "native"
+                                 : "kernel");
+    if (made->version != CPU_NATIVE_VERSION)
+        return tkc_fail(TKC_UNSUPPORTED,
+                        "tkc_kernel_native: the object file has version %u, this library knows %u; "
+                        "compile it again with this version's tkc.",
+                        made->version, CPU_NATIVE_VERSION);
+    char *header = strdup(made->header);
+    if (!header) return rt_fail_memory();
+    tkc_status status = rt_saved_kernel(context, "object file", header, strlen(header), kernel);
+    if (status) return status;
+    (*kernel)->native = native;
+    (*kernel)->code = NULL; /* no GPU kernel */
+    (*kernel)->code_size = 0;
+    (*kernel)->texts[0] = (KernelText){0};
     return TKC_OK;
 }
 

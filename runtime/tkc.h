@@ -368,8 +368,20 @@ TKC_API tkc_status tkc_kernel_query(const tkc_kernel *kernel, tkc_kernel_info *i
 /* A text made by the compile: "ir" (after the last pass at block level), "source", "dump", "times",
  * "static" (what static_print wrote). GPU targets: "ptx", and nothing else unless
  * tkc_compile_options.intermediate asks for all of these and "laid", "placed", "llvm" (dump_after
- * and time_passes: for the others). NULL when there is no such text. `size` may be NULL. [any] */
+ * and time_passes: for the others). Target cpu, with intermediate: "llvm", "asm", "obj". NULL when there is no such text. `size` may be NULL. [any] */
 TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, size_t *size);
+
+/* A kernel as native code: the object file that `tkc FILE -t cpu --emit=obj` writes defines
+ * `const tkc_native tkc_native_NAME`. Declare it, link the object, and launch the kernel on `cpu`.
+ * Needs no compiler: libtkcrt has it too. The object must outlive the kernel. TKC_UNSUPPORTED when
+ * it is of another version; that the processor lacks what it needs is found when it is launched or
+ * prepared. [any]
+ *
+ *     extern const tkc_native tkc_native_scale;
+ *     tkc_kernel_native(context, &tkc_native_scale, &kernel); */
+typedef struct tkc_native tkc_native;
+TKC_API tkc_status tkc_kernel_native(tkc_context *context, const tkc_native *native,
+                                     tkc_kernel **kernel);
 
 /* Makes a kernel from the "ptx" text of another one, saved to a file (`text` NULL) or at hand
  * (`size` 0: NUL-terminated). The comment at its top says what a launch needs to know. Needs no

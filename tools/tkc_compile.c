@@ -23,7 +23,7 @@ const Option compile_options[] = {
     {"--define", "-D", OPTION_LIST, 0, FIELD(constants), "NAME=VALUE",
      "fix a parameter at compile time"},
     {"--target", "-t", OPTION_TEXT, 0, FIELD(target), "TARGET",
-     "interp (the default), cpu, sm_80, sm_90a, sm_100a"},
+     "interp (the default), cpu, cpu:x86-64-v3, sm_80, sm_90a, sm_100a"},
     {"--num-warps", NULL, OPTION_COUNT, 1, FIELD(num_warps), "N", "warps a program"},
     {"--num-stages", NULL, OPTION_COUNT, 1, FIELD(num_stages), "N", "stages of pipelined loops"},
     {"--emit", NULL, OPTION_TEXT, 0, FIELD(emit), "KIND",
@@ -96,10 +96,14 @@ static bool names_gpu(const char *target) {
     return strncmp(target, "sm_", 3) == 0 || strncmp(target, "cuda:", 5) == 0;
 }
 
+static bool names_cpu(const char *target) {
+    return strcmp(target, "cpu") == 0 || strncmp(target, "cpu:", 4) == 0;
+}
+
 /* What is written when --emit says nothing. */
 static const char *kind_of(const CompileOptions *options) {
     if (options->emit) return options->emit;
-    if (options->target && strcmp(options->target, "cpu") == 0) return "asm";
+    if (options->target && names_cpu(options->target)) return "asm";
     return options->target && names_gpu(options->target) ? "ptx" : "ir";
 }
 
@@ -169,13 +173,13 @@ static bool valid_options(const CompileOptions *options) {
     if (options->emit && !known_emit(options->emit)) return false;
     const char *target = options->target ? options->target : "interp";
     bool gpu = names_gpu(target);
-    if (!gpu && strcmp(target, "interp") != 0 && strcmp(target, "cpu") != 0) {
+    if (!gpu && strcmp(target, "interp") != 0 && !names_cpu(target)) {
         tool_error("there is no target `%s`; targets are interp, cpu, and GPUs such as sm_80, "
                    "sm_90a, sm_100a",
                    target);
         return false;
     }
-    bool cpu = strcmp(target, "cpu") == 0;
+    bool cpu = names_cpu(target);
     if (is_cpu_kind(options->emit) && !cpu && !is_gpu_kind(options->emit)) {
         tool_error("--emit=%s is for the CPU: add -t cpu", options->emit);
         return false;

@@ -289,6 +289,7 @@ static void store_fault(Emitter *e, size_t offset, Reg value) {
 }
 
 void code_fault(Emitter *e, const Op *op, uint32_t kind, Reg element, Reg address) {
+    if (kind < CPU_FAULT_BOUNDS) note_site(e, op);
     store_fault(e, offsetof(CpuFault, kind), const_i32(e, kind));
     store_fault(e, offsetof(CpuFault, op), const_i32(e, order_of(e, op)));
     store_fault(e, offsetof(CpuFault, element), element ? element : const_i64(e, 0));

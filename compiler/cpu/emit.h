@@ -94,6 +94,7 @@ typedef struct Emitter {
     uint64_t scratch_size;
     Reg streams;     /* i1: CpuLaunch.stream; NULL: programs may wait for each other's stores */
     uint64_t stored; /* bytes, CpuCode.stored */
+    VEC(const Op *) sites; /* note_site */
     bool bounds;
     bool has_lanes; /* the slot for CpuLanes */
     uint64_t lanes_slot;
@@ -201,6 +202,17 @@ Module *cpu_clone(Arena *arena, const Module *from);
 
 void plan_module(Emitter *e);
 uint32_t order_of(const Emitter *e, const Op *op); /* 1, 2, ... in order of the text */
+
+/* ---- ahead_of_time.c ---- */
+
+/* Messages may be about this op. */
+void note_site(Emitter *e, const Op *op);
+/* All that were noted, as many as e->sites has. */
+const CpuSite *sites_of(Emitter *e);
+/* Adds the CpuNative of the function. */
+void add_native(Emitter *e, uint64_t features, const char *header);
+/* LLVM's list; NULL: an unknown processor. */
+const char *processor_features(const char *name);
 bool op_is_lazy(const Op *op);               /* its block result is computed where it is used */
 bool region_is_simple(const Region *region); /* only element ops and constants */
 

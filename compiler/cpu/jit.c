@@ -57,7 +57,8 @@ static bool machine_open(Machine *m, const CpuOptions *o, Text *error) {
     m->triple = LLVMGetDefaultTargetTriple();
     const char *wanted = o && o->processor ? o->processor : "native";
     m->native = !strcmp(wanted, "native");
-    char *own = m->native ? LLVMGetHostCPUFeatures() : LLVMCreateMessage("");
+    const char *known = processor_features(wanted);
+    char *own = m->native ? LLVMGetHostCPUFeatures() : LLVMCreateMessage(known ? known : "");
     const char *more = o && o->features ? o->features : "";
     const size_t room = strlen(own) + strlen(more) + 64;
     m->features = malloc(room);
@@ -150,11 +151,14 @@ static void emitter_close(Emitter *e) {
     if (e->context) LLVMContextDispose(e->context);
 }
 
-static void add_scratch_size(Emitter *e) {
-    const char *name = arena_printf(e->arena, "%s_scratch", symbol_of(e));
-    Reg global = LLVMAddGlobal(e->llvm, e->i64, name);
-    LLVMSetInitializer(global, const_i64(e, (int64_t)e->scratch_size));
-    LLVMSetGlobalConstant(global, 1);
+static uint64_t features_of(const Machine *m) {
+    uint64_t features = 0, bit = 1;
+#define FEATURE(name)                                                                              \
+    if (has_feature(m->features, #name)) features |= bit;                                          \
+    bit *= 2;
+    CPU_FEATURES(FEATURE)
+#undef FEATURE
+    return features;
 }
 
 static bool build(Emitter *e, const Machine *m, Text *error) {
@@ -163,7 +167,7 @@ static bool build(Emitter *e, const Machine *m, Text *error) {
     open_function(e);
     code_body(e);
     e->scratch_size += 4096; /* vectors may be read past the end of a slot */
-    add_scratch_size(e);
+    if (e->options && e->options->header) add_native(e, features_of(m), e->options->header);
     char *message = NULL;
     if (LLVMVerifyModule(e->llvm, LLVMReturnStatusAction, &message)) {
         return say(error, "the code that was made is not well-formed (a defect of tkc)", message);
@@ -292,6 +296,8 @@ static bool compile_guarded(Compilation *c, Module *module, CpuCode *code, Text 
         return say(error, "LLVM", message);
     const double emitted = now_ms();
     code->scratch_size = e->scratch_size;
+    code->sites = sites_of(e);
+    code->site_count = e->sites.length;
     code->stored = e->streams ? e->stored : 0;
     const bool linked = link_object(code, object, symbol_of(e), error);
     code->plan_ms = built - start;

@@ -22,6 +22,7 @@ void code_print(Emitter *e, const Op *op) {
     for (uint32_t i = 0; i < op->operand_count; i++) force(e, op_operand(op, i));
     before_write(e, op);
     const uint64_t slot = slot_alloc(e, 64);
+    note_site(e, op);
     Reg print = LAUNCH_FIELD(e, print, e->pointer);
     Branch branch;
     branch_open(e, &branch, LLVMBuildIsNotNull(e->b, print, ""));
