@@ -368,7 +368,8 @@ TKC_API tkc_status tkc_kernel_query(const tkc_kernel *kernel, tkc_kernel_info *i
 /* A text made by the compile: "ir" (after the last pass at block level), "source", "dump", "times",
  * "static" (what static_print wrote). GPU targets: "ptx", and nothing else unless
  * tkc_compile_options.intermediate asks for all of these and "laid", "placed", "llvm" (dump_after
- * and time_passes: for the others). Target cpu, with intermediate: "llvm", "asm", "obj". NULL when there is no such text. `size` may be NULL. [any] */
+ * and time_passes: for the others). Target cpu, with intermediate: "llvm", "asm", "obj". NULL when
+ * there is no such text. `size` may be NULL. [any] */
 TKC_API const char *tkc_kernel_text(const tkc_kernel *kernel, const char *what, size_t *size);
 
 /* A kernel as native code: the object file that `tkc FILE -t cpu --emit=obj` writes defines
