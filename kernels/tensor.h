@@ -40,7 +40,8 @@ TKC_API tkk_tensor tkk_exchange(tkk_tensor tensor, uint32_t i, uint32_t j);
 /* The elements start ... start + length - 1 of one dimension. */
 TKC_API tkk_tensor tkk_narrow(tkk_tensor tensor, uint32_t dim, int64_t start, int64_t length);
 
-/* How products of two f32 are made; products of f16 and bf16 are always exact. */
+/* How products of two f32 are made. Those of f16 and bf16 are exact, with one exception: CPUs that
+ * multiply pairs of bf16 take numbers below 2^-126 for 0, unless TKK_IEEE is asked for. */
 typedef enum tkk_precision {
     TKK_TF32 = 0, /* operands rounded to 10 mantissa bits: tensor cores */
     TKK_IEEE,     /* full f32 */
