@@ -402,6 +402,7 @@ tkc_status tkk_conv2d_forward(tkk_library *library, tkc_stream *stream, const tk
 
 /* Of the gradient of the weights. */
 typedef struct Plan {
+    bool by_lines; /* conv2d_gradient_lines */
     Pixels pixels;
     int64_t block_m, block_n, lines, length, parts;
     uint64_t size;
@@ -412,15 +413,17 @@ typedef struct Plan {
 static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     enum { CACHED = 1 << 17 };
     const bool host = runs_on_host(library);
-    const int64_t least = host ? 4 : 16, count = s->K * taps_of(s);
-    Plan plan = {.pixels = choose_pixels(library, s->out, host ? 128 : 32),
-                 .block_m = fit(s->M, least, host ? 128 : 64),
-                 .block_n = choose_tile(count, host ? 128 : 64)};
+    const int64_t count = s->K * taps_of(s);
+    Plan plan = {.by_lines = host && s->K >= 16,
+                 .pixels = choose_pixels(library, s->out, host ? 128 : 32),
+                 .block_m = fit(s->M, 16, host ? 128 : 64)};
+    plan.block_n = choose_tile(plan.by_lines ? s->K : count, host ? 128 : 64);
     plan.lines = s->batch * divide_up(s->out[0], plan.pixels.h);
-    int64_t tiles = divide_up(s->M, plan.block_m) * s->groups * divide_up(count, plan.block_n);
+    int64_t tiles = divide_up(s->M, plan.block_m) * s->groups;
+    if (!plan.by_lines) tiles *= divide_up(count, plan.block_n);
     int64_t parts = divide_up(2 * (int64_t)processors(library), tiles > 0 ? tiles : 1);
     int64_t read = s->batch * (c->in * s->size[0] * s->size[1] + c->out * s->out[0] * s->out[1]);
-    if (host && parts < read / CACHED) parts = read / CACHED;
+    if (host && !plan.by_lines && parts < read / CACHED) parts = read / CACHED;
     int64_t most = plan.lines < 65535 ? plan.lines : 65535;
     if (parts > most) parts = most > 1 ? most : 1;
     plan.length = divide_up(plan.lines > 0 ? plan.lines : 1, parts);
@@ -429,24 +432,25 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     return plan;
 }
 
-/* Into dw, of rows [taps, K], or into db. */
+/* Into dw, or into db: one group and tap. */
 static tkc_status launch_reduce(tkk_library *library, tkc_stream *stream, const Conv *c,
                                 const tkk_tensor *part, int64_t parts, const tkk_tensor *out) {
     const bool bias = out->rank == 1;
-    const int64_t K = bias ? 1 : c->in / c->groups, taps = c->kernel[0] * c->kernel[1];
-    const int64_t columns = bias ? 1 : K * taps, block = fit(columns, 16, 256);
+    const int64_t groups = bias ? 1 : c->groups, M = c->out / groups, K = bias ? 1 : c->in / groups;
+    const int64_t taps = bias ? 1 : c->kernel[0] * c->kernel[1], block = fit(M, 16, 256);
     Call call;
     call_begin(&call, library, &file, "conv2d_reduce");
     call.compile_only = c->p->compile_only;
     call_tensor(&call, "part", part);
     call_tensor(&call, "out", out);
     call_int(&call, parts);
+    call_stride(&call, "M", "i32", M);
     call_int(&call, K);
-    call_int(&call, bias ? 1 : taps);
+    call_int(&call, taps);
     call_int(&call, c->kernel[1]);
     for (uint32_t d = 0; d < 4; d++) call_int(&call, bias && d > 0 ? 0 : step_of(out, d));
     call_constant_int(&call, "BLOCK", block);
-    return call_launch(&call, stream, tkc_grid2(c->out, divide_up(columns, block)));
+    return call_launch(&call, stream, tkc_grid2(groups * taps * K, divide_up(M, block)));
 }
 
 static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c, const Sum *s,
@@ -456,7 +460,7 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     const tkk_tensor part =
         tkk_vector(scratch_take(scratch, plan->size), TKC_F32, plan->parts * c->out * count);
     Call call;
-    call_begin(&call, library, &file, "conv2d_gradient");
+    call_begin(&call, library, &file, plan->by_lines ? "conv2d_gradient_lines" : "conv2d_gradient");
     call.compile_only = c->p->compile_only;
     call.num_warps = 4;
     call_tensor(&call, "dy", &s->y);
@@ -478,9 +482,11 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     call_constant_int(&call, "BLOCK_N", plan->block_n);
     call_constant_int(&call, "BLOCK_H", plan->pixels.h);
     call_constant_int(&call, "BLOCK_W", plan->pixels.w);
-    CHECK(call_launch(&call, stream,
-                      tkc_grid3(divide_up(count, plan->block_n),
-                                divide_up(s->M, plan->block_m) * s->groups, plan->parts)));
+    const int64_t tiles_m = divide_up(s->M, plan->block_m) * s->groups;
+    const tkc_grid grid = plan->by_lines
+                              ? tkc_grid2(tiles_m, plan->parts)
+                              : tkc_grid3(divide_up(count, plan->block_n), tiles_m, plan->parts);
+    CHECK(call_launch(&call, stream, grid));
     return launch_reduce(library, stream, c, &part, plan->parts, &c->p->dw);
 }
 

@@ -51,6 +51,7 @@ typedef struct Memo {
 typedef struct ValueInfo {
     Reg reg;     /* scalars, and arguments of a region that runs on lanes */
     bool stored; /* has, or will have, a slot */
+    bool affine;     /* along the last dim: base + i * step */
     bool seen_again; /* computing it where it is used would compute it more than once */
     bool ready;  /* the slot is written */
     bool has_slot;
@@ -231,7 +232,6 @@ typedef struct Nest {
     VEC(const Value *) asked;   /* loads that it prefetches for the next program */
     const Value *mask;          /* split_open: what is known of it at `place` */
     bool all_on;
-    bool next_turn; /* loads are asked for one turn of the loop ahead */
 } Nest;
 
 /* Lanes that suit a block. */
@@ -320,8 +320,6 @@ Reg code_checked(Emitter *e, const Checked *c, Reg address);
 /* The value, a load that lies in its slot, is being read at the place: prefetches what the next
  * program will load there. */
 void ask_ahead(Nest *nest, const Value *value, const Place *place);
-/* ... and in a loop: what the load will want in the next turn. */
-void ask_next_turn(Nest *nest, const Op *load, Reg base);
 
 /* ---- memory.c, reduce.c, dot.c, outside.c, control.c -------------------------------- */
 

@@ -18,7 +18,7 @@
 
 #define LIGHT_PASSES                                                                               \
     "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),"              \
-    "early-cse,simplifycfg)"
+    "early-cse,instcombine<no-verify-fixpoint>,simplifycfg)"
 
 static double now_ms(void) {
     struct timespec now;

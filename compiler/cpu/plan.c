@@ -119,6 +119,44 @@ static uint32_t own_cost(const Op *op) {
     return 1;
 }
 
+/* ---- addresses that go up evenly ----------------------------------------------------- */
+
+static bool is_row(const Value *v) {
+    return type_is_block(v->type) && v->type->shape[v->type->rank - 1] > 1;
+}
+
+/* All elements of a row are the same. */
+static bool is_even(const Value *v) {
+    if (!is_row(v)) return true;
+    if (!v->op) return false;
+    return v->op->code == OP_splat || v->op->code == OP_constant ||
+           (v->op->code == OP_broadcast && is_even(op_operand(v->op, 0)));
+}
+
+/* Along a row the elements are base + i * step, as eval_affine finds: computing them where they are
+ * used costs nothing, and reading them from a slot would hide that they are neighbours. */
+static bool is_affine(Emitter *e, const Op *op) {
+    if (!op || op->result_count != 1) return false;
+    const Value *v = op_result(op, 0);
+    if (!type_is_pointer(v->type) && !dtype_is_int(type_dtype(v->type))) return false;
+    bool good = true;
+    for (uint32_t i = 0; i < op->operand_count; i++) {
+        const Value *x = op_operand(op, i);
+        good &= is_even(x) || info_of(e, x)->affine;
+    }
+    switch (op->code) {
+    case OP_arange: return true;
+    case OP_broadcast:
+    case OP_expand_dims:
+    case OP_add:
+    case OP_sub:
+    case OP_offset: return good;
+    case OP_cast: return good && dtype_is_int(type_dtype(op_operand(op, 0)->type));
+    case OP_mul: return good && (is_even(op_operand(op, 0)) || is_even(op_operand(op, 1)));
+    default: return false;
+    }
+}
+
 static void cost_region(Emitter *e, const Region *region) {
     for (const Op *op = region->first; op; op = op->next) {
         for (uint32_t i = 0; i < op->region_count; i++) cost_region(e, op->regions[i]);
@@ -135,6 +173,7 @@ static void cost_region(Emitter *e, const Region *region) {
             ValueInfo *info = info_of(e, op_result(op, i));
             info->cost = cost < MOST ? cost : MOST;
             info->has_load = loads;
+            info->affine = is_row(op_result(op, i)) && is_affine(e, op);
         }
     }
 }
@@ -162,9 +201,11 @@ static bool repeats(const Op *user, const Value *v) {
     }
 }
 
-/* A smaller block seen as a larger one: that is never worth a slot, the smaller block may be. */
-static bool is_view(const Op *op) {
-    return op->code == OP_broadcast || op->code == OP_expand_dims;
+/* What is never worth a slot, though what it is made of may be: a smaller block seen as a larger
+ * one, and what goes up evenly. */
+static bool is_view(Emitter *e, const Op *op) {
+    return op->code == OP_broadcast || op->code == OP_expand_dims ||
+           (op->result_count == 1 && info_of(e, op_result(op, 0))->affine);
 }
 
 static void plan_value(Emitter *e, const Value *v, bool lazy) {
@@ -190,7 +231,7 @@ static void plan_value(Emitter *e, const Value *v, bool lazy) {
         info->anchor = anchor;
         away |= user->parent != region;
         again |= repeats(user, v);
-        if (is_view(user)) again |= info_of(e, op_result(user, 0))->seen_again;
+        if (is_view(e, user)) again |= info_of(e, op_result(user, 0))->seen_again;
         const Op *last = lifted(until, region);
         if (last && order_of(e, last) > order_of(e, end)) end = last;
     }
@@ -201,7 +242,7 @@ static void plan_value(Emitter *e, const Value *v, bool lazy) {
     }
     const bool dear = info->has_load || info->cost >= DEAR;
     info->seen_again = away || again || info->anchor == &many_anchors;
-    info->stored = dear && v->uses && info->seen_again && !is_view(v->op);
+    info->stored = dear && v->uses && info->seen_again && !is_view(e, v->op);
     if (v->op->code == OP_gather) /* its source is looked up in memory */
         info_of(e, op_operand(v->op, 0))->stored = true;
 }
