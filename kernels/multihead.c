@@ -6,10 +6,6 @@
  */
 #include "kernels/host.h"
 
-#include <math.h>
-
-KERNEL_FILE(multihead);
-
 /* Projections first ... first + count - 1 (of query, key and value) of one input. */
 typedef struct Part {
     const char *name, *gradient_name;
@@ -159,17 +155,9 @@ static tkc_status begin(Layer *layer, tkk_library *library, tkc_stream *stream,
     return TKC_OK;
 }
 
-static tkc_status check_last_stride(const char *name, const tkk_tensor *t) {
-    if (t->shape[2] > 1 && t->stride[2] != 1)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "%s: the stride of dimension 2 must be 1 with residual_p.", name);
-    return TKC_OK;
-}
-
 static tkc_status check_forward(Layer *layer) {
     const tkk_multihead *p = layer->p;
     CHECK(check_input(layer, "out", &p->out, layer->length, false));
-    if (p->residual_p > 0) CHECK(check_last_stride("out", &p->out));
     layer->out_length_first = is_length_first(&p->out);
     return TKC_OK;
 }
@@ -177,7 +165,6 @@ static tkc_status check_forward(Layer *layer) {
 static tkc_status check_backward(Layer *layer) {
     const tkk_multihead *p = layer->p;
     CHECK(check_input(layer, "dout", &p->dout, layer->length, true));
-    if (p->residual_p > 0) CHECK(check_last_stride("dout", &p->dout));
     layer->out_length_first = is_length_first(&p->dout);
     for (uint32_t i = 0; i < layer->part_count; i++) {
         const Part *part = &layer->parts[i];
@@ -284,27 +271,17 @@ static tkk_sdpa sdpa_of(const Layer *layer, bool backward) {
     return sdpa;
 }
 
-/* to = dropout(from), both [batch, length, dim]. */
+/* to = dropout(from), both [batch, length, dim]: forward, and backward of a gradient. The offset is
+ * where no weight's random number is. */
 static tkc_status drop(const Layer *layer, const tkk_tensor *from, const tkk_tensor *to) {
-    const double dropout = (float)layer->p->residual_p;
-    const int64_t widest = next_power_of_two(layer->dim), block = widest < 1024 ? widest : 1024;
-    Call call;
-    call_begin(&call, layer->library, &file, "residual_dropout");
-    call.compile_only = layer->p->compile_only;
-    call_tensor(&call, "x", from);
-    call_tensor(&call, "y", to);
-    call_int(&call, stride_of(from, 0));
-    call_int(&call, stride_of(from, 1));
-    call_int(&call, stride_of(to, 0));
-    call_int(&call, stride_of(to, 1));
-    call_int(&call, layer->length);
-    call_int(&call, layer->dim);
-    call_int(&call, (int64_t)rint(dropout * 0x1p32));
-    call_float(&call, 1 - dropout);
-    call_int(&call, (int64_t)layer->p->dropout_seed);
-    call_constant_int(&call, "BLOCK", block);
-    return call_launch(&call, layer->stream,
-                       tkc_grid2(layer->batch * layer->length, tkc_cdiv(layer->dim, block)));
+    tkk_activate dropout = TKK_ACTIVATE_INIT;
+    dropout.compile_only = layer->p->compile_only;
+    dropout.dropout = (float)layer->p->residual_p;
+    dropout.seed = layer->p->dropout_seed;
+    dropout.offset = UINT64_C(1) << 63;
+    dropout.x = *from;
+    dropout.y = *to;
+    return tkk_activate_forward(layer->library, layer->stream, &dropout);
 }
 
 static tkc_status forward(const Layer *layer) {

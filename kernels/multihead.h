@@ -47,9 +47,8 @@ extern "C" {
  * Sequences of different lengths, one behind the other: with query_starts (and key_starts, when
  * there are keys) as in sdpa.h the batch is 1, and length the sum of all lengths. Without a mask.
  *
- * Dropout: of weights with dropout_p as in sdpa.h, of the result with residual_p: element j of row
- * r = b * length + i is dropped when x < round(residual_p * 2^32), x the first word of Philox
- * 4x32-10 with key dropout_seed and counter (j, r, 0, 1); others are divided by 1 - residual_p.
+ * Dropout: of weights with dropout_p as in sdpa.h, of the result with residual_p as tkk_activate
+ * does it with dropout_seed and an offset of 2^63.
  *
  * Source: Vaswani et al., "Attention is all you need" (arXiv 1706.03762). */
 typedef struct tkk_multihead {

@@ -79,10 +79,13 @@ static Sized project(int64_t rows, int64_t dim, const double *x, const double *w
     return y;
 }
 
+/* As tkk_activate does it. */
 static void drop(const ReferenceMultihead *p, Sized x) {
     for (int64_t i = 0; p->residual > 0 && i < p->batch * p->length * p->dim; i++) {
-        const bool drops = reference_drops(p->residual, p->seed, (uint32_t)(i % p->dim),
-                                           (uint32_t)(i / p->dim), 0, 1);
+        const uint32_t counter[4] = {(uint32_t)(i / 4), UINT32_C(1) << 31};
+        uint32_t words[4];
+        reference_philox(p->seed, counter, words);
+        const bool drops = words[i % 4] < rint(p->residual * 0x1p32);
         x.value[i] = drops ? 0 : x.value[i] / (1 - p->residual);
         x.size[i] = drops ? 0 : x.size[i] / (1 - p->residual);
     }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
-                     uint32_t batch_head, uint32_t kind) {
-    const uint32_t counter[4] = {column, row, batch_head, kind};
+                     uint32_t batch_head) {
+    const uint32_t counter[4] = {column, row, batch_head};
     uint32_t words[4];
     reference_philox(seed, counter, words);
     return words[0] < rint(dropout * 0x1p32);
@@ -79,7 +79,7 @@ static void one_row(const Job *job, int64_t batch_head, int64_t i) {
     p->lse[row] = row_weights(p, i, q, k, p->bias ? p->bias + row * n : NULL, weights);
     for (int64_t j = 0; j < n; j++) {
         const bool drops = p->dropout > 0 && reference_drops(p->dropout, p->seed, (uint32_t)j,
-                                                             (uint32_t)i, (uint32_t)batch_head, 0);
+                                                             (uint32_t)i, (uint32_t)batch_head);
         used[j] = drops ? 0 : 1 / (1 - p->dropout);
         const double w = weights[j] * used[j];
         add(e, w, w, at(v, j * e), p->out + row * e, p->out_terms + row * e);

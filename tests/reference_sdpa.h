@@ -30,10 +30,9 @@ typedef struct ReferenceSdpa {
 void reference_sdpa(ReferenceSdpa *problem);
 void reference_sdpa_free(ReferenceSdpa *problem);
 
-/* Whether an element is dropped: Philox 4x32-10, first word. The counter of a weight (see
- * kernels/attention.h) ends with 0. */
+/* Whether a weight is dropped (see kernels/attention.h). */
 bool reference_drops(double dropout, uint64_t seed, uint32_t column, uint32_t row,
-                     uint32_t batch_head, uint32_t kind);
+                     uint32_t batch_head);
 
 /* Most that a result may be off: its value, and its terms from above. lse: terms of 1. */
 double reference_sdpa_tolerance(const ReferenceSdpa *problem, const ReferenceMethod *method,
