@@ -208,20 +208,55 @@ static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel
     nest_close(&nest);
 }
 
-/* rows[i] lane j <-> rows[j] lane i */
-static void transpose(Emitter *e, uint32_t n, Reg *rows) {
-    for (uint32_t step = n / 2; step >= 1; step /= 2)
-        for (uint32_t i = 0; i < n; i++) {
-            if (i & step) continue;
-            int low[64], high[64];
-            for (uint32_t j = 0; j < n; j++) {
-                low[j] = (int)(j & step ? n + (j ^ step) : j);
-                high[j] = (int)(j & step ? n + j : j ^ step);
-            }
-            Reg a = rows[i], b = rows[i + step];
-            rows[i] = shuffle(e, a, b, n, low);
-            rows[i + step] = shuffle(e, a, b, n, high);
+/* Of each part of `part` elements: the first (or second) halves of both, in turns of `run`. */
+static Reg unpack(Emitter *e, uint32_t n, uint32_t part, uint32_t run, bool second, Reg a, Reg b) {
+    int order[64];
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t at = i % part, turn = at / (2 * run);
+        const uint32_t from = i - at + second * part / 2 + turn * run + at % run;
+        order[i] = (int)(at / run % 2 ? n + from : from);
+    }
+    return shuffle(e, a, b, n, order);
+}
+
+/* Two of the 4 (or 2) parts of a, then of b: first, first + step ... */
+static Reg take_parts(Emitter *e, uint32_t n, uint32_t part, uint32_t first, uint32_t step, Reg a,
+                      Reg b) {
+    int order[64];
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t number = i % (n / 2) / part;
+        order[i] = (int)((i < n / 2 ? 0 : n) + (first + number * step) * part + i % part);
+    }
+    return shuffle(e, a, b, n, order);
+}
+
+/* rows[i] lane j <-> rows[j] lane i, by what machines do in one instruction: within parts of 16
+ * bytes elements and pairs are unpacked; then parts change places. */
+static void transpose(Emitter *e, uint32_t n, uint32_t size, Reg *rows) {
+    const uint32_t part = n < 16 / size ? n : 16 / size, groups = n / part;
+    Reg mixed[64];
+    for (uint32_t run = 1; run < part; run *= 2) {
+        for (uint32_t i = 0; i < n / 2; i++) { /* pairs of rows, `run` apart, in order */
+            const uint32_t low = i / run * 2 * run + i % run, group = low / part * part;
+            const uint32_t to = group + (i - group / 2) * 2;
+            mixed[to] = unpack(e, n, part, run, false, rows[low], rows[low + run]);
+            mixed[to + 1] = unpack(e, n, part, run, true, rows[low], rows[low + run]);
         }
+        memcpy(rows, mixed, n * sizeof *rows);
+    }
+    for (uint32_t j = 0; j < part && groups > 1; j++) {
+        Reg x[4], *w = mixed;
+        for (uint32_t g = 0; g < groups; g++) w[g] = rows[g * part + j];
+        if (groups == 2) {
+            for (uint32_t l = 0; l < 2; l++)
+                rows[l * part + j] = take_parts(e, n, part, l, 1, w[0], w[1]);
+            continue;
+        }
+        for (uint32_t l = 0; l < 4; l++)
+            x[l] = take_parts(e, n, part, l / 2 * 2, 1, w[l % 2 * 2], w[l % 2 * 2 + 1]);
+        for (uint32_t l = 0; l < 4; l++)
+            rows[l * part + j] = take_parts(e, n, part, l % 2, 2, x[l / 2 * 2], x[l / 2 * 2 + 1]);
+    }
 }
 
 /* A function that transposes `side` rows of `count` units, square by square; steps are bytes. */
@@ -244,7 +279,7 @@ static Reg transpose_function(const Dot *d, uint32_t side) {
         Reg step = LLVMBuildMul(e->b, f.arguments[FROM_STEP], const_i64(e, i), "");
         rows[i] = load_reg(e, lanes_type(unit, side), byte_offset(e, from, step), d->size);
     }
-    if (side > 1) transpose(e, side, rows);
+    if (side > 1) transpose(e, side, d->size, rows);
     for (uint32_t i = 0; i < side; i++) {
         Reg step = LLVMBuildMul(e->b, f.arguments[TO_STEP], const_i64(e, i), "");
         store_reg(e, rows[i], byte_offset(e, to, step), d->size);
