@@ -134,7 +134,7 @@ typedef struct GpuCode {
 } GpuCode;
 
 /* Needs PLACED. False and messages in module->diagnostics when something cannot be emitted. The
- * same module gives the same bytes. Thread-safe. */
+ * same module gives the same bytes. Sets num_ctas to 1. Thread-safe. */
 bool gpu_emit(Module *module, const GpuTarget *target, GpuCode *code);
 
 #endif

@@ -489,12 +489,25 @@ static void finish(Emitter *e) {
     LLVMContextDispose(e->context);
 }
 
+/* A program is one block of threads, whatever num_ctas says: that asks for its work to be shared out
+ * among several, with the same result. */
+static bool fit_block(Module *module) {
+    enum { MOST_WARPS = 32 };
+    Kernel *kernel = module->kernel;
+    kernel->num_ctas = 1;
+    if (kernel->num_warps <= MOST_WARPS) return true;
+    diag_error(module->diagnostics, kernel->at, "a GPU runs at most %u warps a program, not %u",
+               MOST_WARPS, kernel->num_warps);
+    return false;
+}
+
 bool gpu_emit(Module *module, const GpuTarget *target, GpuCode *code) {
     jmp_buf failed, fatal, exhausted, *outer = module->arena->on_exhausted;
     if (!llvm_start()) {
         diag_error(module->diagnostics, module->kernel->at, "this LLVM cannot write PTX");
         return false;
     }
+    if (!fit_block(module)) return false;
     Emitter *e = arena_new(module->arena, Emitter);
     *e = (Emitter){.module = module, .target = target, .arena = module->arena, .failed = &failed};
     const uint32_t numbers = ir_number(module) + 1;
