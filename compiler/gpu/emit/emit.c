@@ -489,8 +489,8 @@ static void finish(Emitter *e) {
     LLVMContextDispose(e->context);
 }
 
-/* A program is one block of threads, whatever num_ctas says: that asks for its work to be shared out
- * among several, with the same result. */
+/* A program is one block of threads, whatever num_ctas says: that asks for its work to be shared
+ * out among several, with the same result. */
 static bool fit_block(Module *module) {
     enum { MOST_WARPS = 32 };
     Kernel *kernel = module->kernel;
