@@ -51,7 +51,8 @@ static void exchange(Tiles *tiles, uint32_t i, uint32_t j) {
 static bool merges(const Tiles *tiles, uint32_t i) {
     for (uint32_t t = 0; t < tiles->count; t++) {
         const tkk_tensor *tensor = &tiles->tensors[t];
-        if (tensor->rank && tensor->stride[i] != tensor->stride[i + 1] * tensor->shape[i + 1])
+        if (tensor->rank &&
+            !goes_on(tensor->stride[i], tensor->stride[i + 1], tensor->shape[i + 1]))
             return false;
     }
     return true;

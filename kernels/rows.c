@@ -25,8 +25,8 @@ tkc_status check_rows(const char *name, const tkk_tensor *tensor) {
         if (tensor->shape[i] > (int64_t)1 << 30)
             return tkc_fail(TKC_UNSUPPORTED, "%s: the extent of dimension %u is over 2^30.", name,
                             i);
-        if (tensor->shape[i] > 0 && rows > INT64_MAX / tensor->shape[i])
-            return tkc_fail(TKC_UNSUPPORTED, "%s has over 2^63 elements.", name);
+        if (tensor->shape[i] > 0 && rows > ((int64_t)1 << 48) / tensor->shape[i])
+            return tkc_fail(TKC_UNSUPPORTED, "%s has over 2^48 elements.", name);
         if (tensor->shape[i] > 0) rows *= tensor->shape[i];
     }
     return TKC_OK;
@@ -83,6 +83,11 @@ tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim) {
     return tensor;
 }
 
+bool goes_on(int64_t outer, int64_t stride, int64_t extent) {
+    int64_t end;
+    return !__builtin_mul_overflow(stride, extent, &end) && outer == end;
+}
+
 bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix) {
     *matrix = *tensor;
     if (tensor->rank == 1) {
@@ -92,7 +97,8 @@ bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix) {
     }
     while (matrix->rank > 2) {
         int64_t *shape = matrix->shape, *stride = matrix->stride;
-        if (shape[0] != 1 && shape[1] != 1 && stride[0] != stride[1] * shape[1]) return false;
+        if (shape[0] != 1 && shape[1] != 1 && !goes_on(stride[0], stride[1], shape[1]))
+            return false;
         int64_t extent = shape[0] * shape[1], apart = shape[1] != 1 ? stride[1] : stride[0];
         *matrix = rows_dropped(*matrix, 0);
         matrix->shape[0] = extent;
@@ -104,12 +110,12 @@ bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix) {
 /* Whether dimension i goes on where dimension j ends, in all tensors. */
 static bool joined(const Rows *rows, uint32_t i, uint32_t j, int64_t extent) {
     for (uint32_t t = 0; t < rows->tensor_count; t++)
-        if (rows->tensors[t].stride[i] != rows->tensors[t].stride[j] * extent) return false;
+        if (!goes_on(rows->tensors[t].stride[i], rows->tensors[t].stride[j], extent)) return false;
     return true;
 }
 
-static int64_t distance(int64_t stride) {
-    return stride < 0 ? -stride : stride;
+static uint64_t distance(int64_t stride) {
+    return stride < 0 ? -(uint64_t)stride : (uint64_t)stride;
 }
 
 void rows_end(Rows *rows) {

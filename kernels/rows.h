@@ -53,6 +53,8 @@ void rows_add(Rows *rows, const tkk_tensor *tensor);
 tkk_tensor rows_reduced(const tkk_tensor *tensor, const tkk_tensor *like, uint32_t dim);
 /* The tensor without dimension `dim`. */
 tkk_tensor rows_dropped(tkk_tensor tensor, uint32_t dim);
+/* Whether a dimension of stride `outer` goes on where one of this stride and extent ends. */
+bool goes_on(int64_t outer, int64_t stride, int64_t extent);
 /* All dimensions but the last one merged into one; false: their strides do not allow that. */
 bool rows_as_matrix(const tkk_tensor *tensor, tkk_tensor *matrix);
 void rows_end(Rows *rows);
