@@ -50,13 +50,13 @@ static tkc_status check_backward(const tkk_attention_2022 *p) {
     return check_tensor("dv", &p->dv, TKC_F16, 4, &p->q);
 }
 
-static void begin(Call *call, tkk_library *library, const tkk_attention_2022 *p,
-                  const char *kernel) {
+static void begin(Call *call, tkk_library *library, const tkk_attention_2022 *p, const char *kernel,
+                  int64_t block) {
     call_begin(call, library, &file, kernel);
     call->compile_only = p->compile_only;
     call->num_warps = 8;
     call->num_stages = 1;
-    call_constant_int(call, "BLOCK_M", BLOCK);
+    call_constant_int(call, "BLOCK_M", block);
 }
 
 /* The strides of a tensor without gaps; those it gives for dimensions of one element mean nothing.
@@ -76,11 +76,11 @@ static void add_all_strides(Call *call, const tkk_attention_2022 *p) {
     add_strides(call, v, &p->v);
 }
 
-static void add_shape(Call *call, const tkk_attention_2022 *p) {
+static void add_shape(Call *call, const tkk_attention_2022 *p, int64_t block) {
     call_int(call, p->q.shape[B]);
     call_int(call, p->q.shape[H]);
     call_int(call, p->q.shape[L]);
-    call_constant_int(call, "BLOCK_N", BLOCK);
+    call_constant_int(call, "BLOCK_N", block);
     call_constant_int(call, "BLOCK_DMODEL", p->q.shape[D]);
 }
 
@@ -90,7 +90,7 @@ tkc_status tkk_attention_2022_forward(tkk_library *library, tkc_stream *stream,
     CHECK(check_forward(p));
     CHECK(check_tensor("tmp", &p->tmp, TKC_F32, 3, &p->q));
     Call call;
-    begin(&call, library, p, "_fwd_kernel");
+    begin(&call, library, p, "_fwd_kernel", BLOCK);
     call_tensor(&call, "Q", &p->q);
     call_tensor(&call, "K", &p->k);
     call_tensor(&call, "V", &p->v);
@@ -101,18 +101,25 @@ tkc_status tkk_attention_2022_forward(tkk_library *library, tkc_stream *stream,
     call_tensor(&call, "Out", &p->out);
     add_all_strides(&call, p);
     add_strides(&call, o, &p->out);
-    add_shape(&call, p);
+    add_shape(&call, p, BLOCK);
     return call_launch(&call, stream,
                        tkc_grid2(p->q.shape[L] / BLOCK, p->q.shape[B] * p->q.shape[H]));
+}
+
+/* The gradients hold six blocks at once: on a GPU they must fit into registers. */
+static int64_t backward_block(const tkk_library *library, const tkk_attention_2022 *p) {
+    if (runs_on_host(library)) return BLOCK;
+    return p->q.shape[D] <= 64 ? 64 : 32;
 }
 
 tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
                                        const tkk_attention_2022 *p) {
     CHECK(check_backward(p));
     int64_t blocks = p->q.shape[L] / BLOCK, heads = p->q.shape[B] * p->q.shape[H];
+    int64_t block = backward_block(library, p);
 
     Call call;
-    begin(&call, library, p, "_bwd_preprocess");
+    begin(&call, library, p, "_bwd_preprocess", BLOCK);
     call.num_warps = p->q.shape[D] <= 64 ? 4 : 8;
     call.num_stages = 0;
     call_tensor(&call, "Out", &p->out);
@@ -123,7 +130,7 @@ tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
     call_constant_int(&call, "D_HEAD", p->q.shape[D]);
     CHECK(call_launch(&call, stream, tkc_grid1(blocks * heads)));
 
-    begin(&call, library, p, "_bwd_kernel");
+    begin(&call, library, p, "_bwd_kernel", block);
     call_tensor(&call, "Q", &p->q);
     call_tensor(&call, "K", &p->k);
     call_tensor(&call, "V", &p->v);
@@ -137,7 +144,7 @@ tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
     call_tensor(&call, "M", &p->m);
     call_tensor(&call, "D", &p->delta);
     add_all_strides(&call, p);
-    add_shape(&call, p);
-    call_int(&call, blocks);
+    add_shape(&call, p, block);
+    call_int(&call, p->q.shape[L] / block);
     return call_launch(&call, stream, tkc_grid1(heads));
 }
