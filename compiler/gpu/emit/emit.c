@@ -425,6 +425,13 @@ static void add_attribute(Emitter *e, const char *name, const char *value) {
                                                       value, (unsigned)strlen(value)));
 }
 
+/* Can an SM hold two blocks of the kernel, by their shared memory? (A block may ask for all but the
+ * 1 KB that the system takes of it, and takes for each.) */
+static bool two_fit(const Emitter *e) {
+    enum { SYSTEM = 1024 };
+    return 2 * (e->module->kernel->shared_bytes + SYSTEM) <= e->target->shared_bytes + SYSTEM;
+}
+
 static void start_function(Emitter *e) {
     const Kernel *kernel = e->module->kernel;
     uint32_t n = kernel->parameter_count;
@@ -434,6 +441,8 @@ static void start_function(Emitter *e) {
         LLVMAddFunction(e->code, kernel->name, LLVMFunctionType(e->nothing, types, n, false));
     LLVMSetFunctionCallConv(e->function, LLVMPTXKernelCallConv);
     add_attribute(e, "nvvm.reqntid", arena_printf(e->arena, "%u", kernel->num_warps * 32));
+    /* ptxas spills a few registers so that two blocks fit, unless it is told that one is enough */
+    if (!two_fit(e)) add_attribute(e, "nvvm.minctasm", "1");
     unsigned kind = LLVMGetEnumAttributeKindForName("nounwind", 8);
     LLVMAddAttributeAtIndex(e->function, (LLVMAttributeIndex)LLVMAttributeFunctionIndex,
                             LLVMCreateEnumAttribute(e->context, kind, 0));
