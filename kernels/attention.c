@@ -149,16 +149,16 @@ typedef struct Blocks {
 
 enum { FORWARD, BACKWARD_KV, BACKWARD_Q };
 
-/* By kernel, then head dimension: up to 64, 128, 256. */
-static const Blocks blocks16[3][3] = {
-    [FORWARD] = {{128, 128, 8, 3}, {128, 64, 8, 3}, {128, 32, 8, 2}},
-    [BACKWARD_KV] = {{64, 128, 8, 2}, {64, 128, 8, 2}, {32, 64, 8, 2}},
-    [BACKWARD_Q] = {{128, 64, 8, 2}, {128, 64, 8, 2}, {64, 32, 8, 2}},
+/* By kernel, then head dimension: up to 32, 64, 128, 256. */
+static const Blocks blocks16[3][4] = {
+    [FORWARD] = {{128, 64, 4, 3}, {128, 128, 8, 3}, {128, 64, 8, 3}, {128, 32, 8, 2}},
+    [BACKWARD_KV] = {{64, 128, 8, 2}, {64, 128, 8, 2}, {64, 128, 8, 2}, {32, 64, 8, 2}},
+    [BACKWARD_Q] = {{128, 32, 8, 2}, {128, 64, 8, 2}, {128, 64, 8, 2}, {64, 32, 8, 2}},
 };
-static const Blocks blocks32[3][3] = {
-    [FORWARD] = {{128, 64, 8, 2}, {64, 64, 8, 2}, {64, 32, 8, 2}},
-    [BACKWARD_KV] = {{64, 64, 8, 2}, {32, 64, 8, 2}, {32, 32, 8, 1}},
-    [BACKWARD_Q] = {{64, 64, 8, 2}, {64, 32, 8, 2}, {32, 32, 8, 1}},
+static const Blocks blocks32[3][4] = {
+    [FORWARD] = {{128, 32, 8, 2}, {128, 64, 8, 2}, {64, 64, 8, 2}, {64, 32, 8, 2}},
+    [BACKWARD_KV] = {{64, 64, 8, 2}, {64, 64, 8, 2}, {32, 64, 8, 2}, {32, 32, 8, 1}},
+    [BACKWARD_Q] = {{64, 64, 8, 2}, {128, 32, 8, 2}, {64, 32, 8, 2}, {32, 32, 8, 1}},
 };
 
 /* On host cores scores and operands of a block should fit the second cache, whatever the dtype;
@@ -207,7 +207,7 @@ static Blocks pick(const tkk_library *library, const tkk_attention *p, int kerne
     if (runs_on_host(library)) return pick_host(library, p, kernel);
     int64_t dim = p->q.shape[D];
     const Blocks *by_dim = (p->q.dtype == TKC_F32 ? blocks32 : blocks16)[kernel];
-    Blocks blocks = by_dim[dim <= 64 ? 0 : dim <= 128 ? 1 : 2];
+    Blocks blocks = by_dim[dim <= 32 ? 0 : dim <= 64 ? 1 : dim <= 128 ? 2 : 3];
     blocks.m = fit(blocks.m, longest_q(p));
     blocks.n = fit(blocks.n, longest_kv(p));
     return blocks;
