@@ -114,6 +114,9 @@ START_TEST(faults) {
     tkc_argument arguments[] = {tkc_arg(from), tkc_arg(to), tkc_arg(0.5f)};
     const float numbers[64] = {0};
     ok(tkc_buffer_write(from, 0, numbers, 100));
+    const tkc_grid empty[] = {{0, 1, 1}, {5, 0, 5}, {1, 1, 0}}; /* these run nothing */
+    for (int i = 0; i < 3; i++)
+        ok(tkc_launch(kernel, m.device, NULL, empty[i], arguments, 3, NULL));
     fails(TKC_LAUNCH_FAULT, tkc_launch(kernel, m.device, NULL, tkc_grid1(1), arguments, 3, NULL),
           "add.tk:4: fault:", "offset 100 of `in`, where nothing was written before");
     ck_assert_int_eq(tkc_last_fault()->kind, TKC_FAULT_UNWRITTEN);

@@ -13,6 +13,7 @@ tkc's kernels are loaded but not launched, and times mean nothing. For cases mad
 """
 import ast
 import ctypes
+import functools
 import importlib
 import json
 import math
@@ -126,6 +127,7 @@ class Tkc:
 
 # ---- Triton --------------------------------------------------------------------------------------
 
+@functools.lru_cache(None)
 def triton_kernel(file, name):
     """Jit function `name` of the bundle's copy of a .tk file, imported as a Python module."""
     return getattr(importlib.import_module(os.path.splitext(file)[0]), name)
