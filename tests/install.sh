@@ -34,6 +34,7 @@ run cmake -S . -B "$scratch/build" -G Ninja -DCMAKE_C_COMPILER="$compiler" \
 run cmake --build "$scratch/build"
 "$scratch/build/add"
 "$scratch/build/sdpa"
+"$scratch/build/causal_self_attention"
 
 for header in tkc.h tkc_kernels.h; do
   echo "#include <$header>" >"$scratch/header.c"
