@@ -16,8 +16,8 @@ static tkc_status check(const tkk_softmax_options **options, const tkk_tensor *f
 
 static RowBlock begin(Call *call, tkk_library *library, const tkk_softmax_options *options,
                       const Rows *rows, const char *whole, const char *pieces) {
-    enum { LONGEST = 16384 };
-    RowBlock block = rows_block(rows, library, LONGEST);
+    enum { LONGEST = 16384, LONGEST_ON_CORES = 65536 };
+    RowBlock block = rows_block(rows, library, runs_on_host(library) ? LONGEST_ON_CORES : LONGEST);
     call_begin(call, library, &file, block.whole ? whole : pieces);
     call->num_warps = block.warps;
     call->compile_only = options->compile_only;
