@@ -6,7 +6,8 @@
 
 KERNEL_FILE(norm);
 
-enum { LONGEST = 8192 };
+/* On cores forward needs room for two rows, backward for five. */
+enum { LONGEST = 8192, LONGEST_FORWARD_ON_CORES = 65536, LONGEST_BACKWARD_ON_CORES = 16384 };
 
 static const tkk_tensor *given(const tkk_tensor *tensor) {
     return tensor->rank > 0 ? tensor : NULL;
@@ -119,7 +120,8 @@ tkc_status tkk_norm_forward(tkk_library *library, tkc_stream *stream, const tkk_
     rows_end(&rows);
     if (rows_empty(&rows)) return TKC_OK;
 
-    RowBlock block = rows_block(&rows, library, LONGEST);
+    bool host = runs_on_host(library);
+    RowBlock block = rows_block(&rows, library, host ? LONGEST_FORWARD_ON_CORES : LONGEST);
     Call call;
     begin(&call, library, p, block.whole ? "norm_forward" : "norm_forward_long", &block);
     call_tensor(&call, "x", &p->x);
@@ -173,7 +175,8 @@ static void make_plan(Plan *plan, const tkk_library *library, const tkk_norm *p,
     plan->wanted = is_wanted(&p->dweight) || is_wanted(&p->dbias);
     plan->programs = 0;
     if (rows_empty(rows)) return;
-    plan->block = rows_block(rows, library, LONGEST);
+    bool host = runs_on_host(library);
+    plan->block = rows_block(rows, library, host ? LONGEST_BACKWARD_ON_CORES : LONGEST);
     plan->sums = (RowBlock){.rows = 16, .length = 128, .warps = 4};
     share_out(plan, library, plan->block.whole ? &plan->block : &plan->sums);
 }

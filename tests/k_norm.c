@@ -26,9 +26,10 @@ static const Case cases[] = {
     {4, {3, 5, 2, 40}, -1, REF_F16, true, true, false, false, {.order = {1, 3, 0, 2}}, 0},
     {2, {0, 64}, -1, REF_F32, false, true, true, false, {.gap = 0}, 0},
 };
-/* Rows in pieces. */
+/* Rows in pieces: on GPUs over 8192 elements, on cores over 65536, backward over 16384. */
 static const Case long_cases[] = {
-    {2, {5, 10000}, -1, REF_F32, false, true, true, true, {.gap = 0}, 0},
+    {2, {3, 10000}, -1, REF_F32, false, true, true, true, {.gap = 0}, 0},
+    {2, {2, 65540}, -1, REF_F32, false, true, false, true, {.gap = 0}, 3},
     {2, {3, 8193}, -1, REF_F16, true, true, false, false, {.gap = 0}, 0},
     {2, {700, 35}, -2, REF_F32, false, true, true, false, {.gap = 0}, 0},
 };
