@@ -84,6 +84,17 @@ static tkc_status check_numbers(const tkk_conv2d *p) {
     return check_image("x", &p->x, p->x.shape);
 }
 
+/* Products of extents that kernels hold in 32 bits, and counts that no machine has room for. */
+static tkc_status check_counts(const Conv *c) {
+    const double row = (double)c->in / c->groups * c->kernel[0] * c->kernel[1];
+    const double lines = (double)c->batch * c->y.shape[2] * (c->y.shape[3] / 16 + 1);
+    const double taps = (double)c->out * row, results = (double)c->out * c->batch;
+    if (row > 1 << 30 || lines > 1 << 30 || taps > (double)((int64_t)1 << 40) ||
+        results > (double)((int64_t)1 << 40))
+        return tkc_fail(TKC_UNSUPPORTED, "tkk_conv2d: so large a layer is not supported.");
+    return TKC_OK;
+}
+
 /* A 1 x 1 kernel without stride or padding sees no rows: all pixels become one. */
 static bool is_one_row(const tkk_tensor *t) {
     return t->shape[2] == 1 || t->shape[3] == 1 || t->stride[2] == t->shape[3] * t->stride[3];
@@ -122,6 +133,7 @@ static tkc_status read_conv(Conv *c, const tkk_conv2d *p, const char *name, cons
     }
     if (y) CHECK(check_image(name, y, shape));
     c->y = y ? *y : tkk_tensor4(p->x.data, p->x.dtype, shape[0], shape[1], shape[2], shape[3]);
+    CHECK(check_counts(c));
     const bool dx = is_given(&p->dx);
     if (dx) CHECK(check_image("dx", &p->dx, p->x.shape));
     if (pointwise && is_one_row(&c->x) && is_one_row(&c->y) && (!dx || is_one_row(&p->dx)) &&
@@ -422,9 +434,11 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
     int64_t tiles = divide_up(s->M, plan.block_m) * s->groups;
     if (!plan.by_lines) tiles *= divide_up(count, plan.block_n);
     int64_t parts = divide_up(2 * (int64_t)processors(library), tiles > 0 ? tiles : 1);
-    int64_t read = s->batch * (c->in * s->size[0] * s->size[1] + c->out * s->out[0] * s->out[1]);
-    if (host && !plan.by_lines && parts < read / CACHED) parts = read / CACHED;
+    const double read = (double)s->batch * ((double)c->in * s->size[0] * s->size[1] +
+                                            (double)c->out * s->out[0] * s->out[1]);
     int64_t most = plan.lines < 65535 ? plan.lines : 65535;
+    if (host && !plan.by_lines && (double)parts < read / CACHED)
+        parts = read / CACHED < (double)most ? (int64_t)(read / CACHED) : most;
     if (parts > most) parts = most > 1 ? most : 1;
     plan.length = divide_up(plan.lines > 0 ? plan.lines : 1, parts);
     plan.parts = divide_up(plan.lines > 0 ? plan.lines : 1, plan.length);

@@ -104,25 +104,40 @@ static int64_t block(int64_t size, int64_t most) {
     return fit < 16 ? 16 : fit < most ? fit : most;
 }
 
+int64_t count_tiles(const Blocks *blocks, int64_t M, int64_t N) {
+    return tkc_cdiv(M, blocks->m) * tkc_cdiv(N, blocks->n);
+}
+
 /* For host cores: sums and operands of a tile fit the second cache, where an element is used often
  * once it is there; narrower tiles where there would be too few for all cores. */
-static Blocks host_blocks(const tkk_library *library, int64_t bytes, int64_t M, int64_t N,
-                          int64_t K) {
+static Blocks host_blocks(const tkk_library *library, int64_t bytes, int64_t batch, int64_t M,
+                          int64_t N, int64_t K) {
     enum { LEAST = 64, LEAST_PRODUCTS = 1 << 20 }; /* in a tile: less is not worth waking a core */
     Blocks b = {.m = block(M, 256), .n = block(N, 512), .k = block(K, 512 / bytes), .warps = 4};
-    const int64_t seats = 2 * (int64_t)processors(library), worth = M * N * K / LEAST_PRODUCTS;
-    const int64_t wanted = seats < worth ? seats : worth;
-    while (b.n > LEAST && tkc_cdiv(M, b.m) * tkc_cdiv(N, b.n) < wanted) b.n /= 2;
-    while (b.m > LEAST && tkc_cdiv(M, b.m) * tkc_cdiv(N, b.n) < wanted) b.m /= 2;
+    const double worth = (double)batch * M * N * K / LEAST_PRODUCTS;
+    const double seats = 2.0 * processors(library), wanted = seats < worth ? seats : worth;
+    while (b.n > LEAST && (double)batch * count_tiles(&b, M, N) < wanted) b.n /= 2;
+    while (b.m > LEAST && (double)batch * count_tiles(&b, M, N) < wanted) b.m /= 2;
     return b;
 }
 
-Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t M, int64_t N, int64_t K) {
-    int64_t bytes = tkc_dtype_size(dtype);
-    if (runs_on_host(library)) return host_blocks(library, bytes, M, N, K);
-    Blocks blocks = {.m = block(M, 128), .n = block(N, 128), .k = bytes == 4 ? 32 : 64};
-    blocks.warps = blocks.m * blocks.n >= 128 * 128 ? 8 : 4;
-    return blocks;
+/* For GPUs: smaller tiles rather than multiprocessors without any. */
+static Blocks gpu_blocks(const tkk_library *library, int64_t bytes, int64_t batch, int64_t M,
+                         int64_t N) {
+    enum { LEAST = 64 };
+    Blocks b = {.m = block(M, 128), .n = block(N, 128), .k = bytes == 4 ? 32 : 64};
+    const double seats = processors(library);
+    while (b.n > LEAST && (double)batch * count_tiles(&b, M, N) < seats) b.n /= 2;
+    while (b.m > LEAST && (double)batch * count_tiles(&b, M, N) < seats) b.m /= 2;
+    b.warps = b.m * b.n >= 128 * 128 ? 8 : 4;
+    return b;
+}
+
+Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t batch, int64_t M,
+                     int64_t N, int64_t K) {
+    const int64_t bytes = tkc_dtype_size(dtype);
+    return runs_on_host(library) ? host_blocks(library, bytes, batch, M, N, K)
+                                 : gpu_blocks(library, bytes, batch, M, N);
 }
 
 typedef struct Plan {
@@ -143,10 +158,10 @@ static int64_t splits_for(const tkk_library *library, const Product *p, int64_t 
 }
 
 static Plan make_plan(const tkk_library *library, const Product *p) {
-    Plan plan = {.blocks = choose_blocks(library, p->a->dtype, p->M, p->N, p->K),
+    Plan plan = {.blocks = choose_blocks(library, p->a->dtype, p->batch, p->M, p->N, p->K),
                  .schedule = p->options->schedule};
     const Blocks *b = &plan.blocks;
-    plan.tiles = tkc_cdiv(p->M, b->m) * tkc_cdiv(p->N, b->n);
+    plan.tiles = count_tiles(b, p->M, p->N);
     int64_t steps = tkc_cdiv(p->K, b->k), splits = p->options->splits;
     if (plan.schedule == TKK_AUTO_SCHEDULE || (plan.schedule == TKK_SPLIT_K && splits == 0))
         splits = splits_for(library, p, plan.tiles * p->batch, b->k);
@@ -159,6 +174,18 @@ static Plan make_plan(const tkk_library *library, const Product *p) {
     return plan;
 }
 
+/* Numbers that kernels hold in 32 bits, and workspaces that no machine has. */
+static tkc_status check_plan(const Product *p, const Plan *plan) {
+    if (plan->schedule == TKK_PERSISTENT && (double)plan->tiles * p->batch > INT32_MAX)
+        return tkc_fail(TKC_UNSUPPORTED, "tkk_matmul: 2^31 tiles or more are too many for the "
+                                         "persistent schedule.");
+    if (plan->schedule == TKK_SPLIT_K &&
+        (double)plan->splits * p->batch * p->M * p->N > (double)((int64_t)1 << 48))
+        return tkc_fail(TKC_UNSUPPORTED,
+                        "tkk_matmul: the sums of split K would take over 2^48 elements.");
+    return TKC_OK;
+}
+
 static uint64_t parts_size(const Product *p, const Plan *plan) {
     if (plan->schedule != TKK_SPLIT_K) return 0;
     return scratch_size((uint64_t)plan->splits * p->batch * p->M * p->N * sizeof(float));
@@ -169,7 +196,7 @@ uint64_t tkk_matmul_workspace(tkk_library *library, const tkk_tensor *a, const t
     Product p;
     if (read_product(&p, a, b, c, options) != TKC_OK) return 0;
     Plan plan = make_plan(library, &p);
-    return parts_size(&p, &plan);
+    return check_plan(&p, &plan) == TKC_OK ? parts_size(&p, &plan) : 0;
 }
 
 /* ---- arguments -------------------------------------------------------------------------------
@@ -323,6 +350,7 @@ tkc_status tkk_matmul(tkk_library *library, tkc_stream *stream, const tkk_tensor
     CHECK(read_product(&p, a, b, c, options));
     if (p.batch == 0 || p.M == 0 || p.N == 0) return TKC_OK;
     Plan plan = make_plan(library, &p);
+    CHECK(check_plan(&p, &plan));
     if (plan.schedule == TKK_SPLIT_K) return launch_split(library, stream, &p, &plan);
     return launch_tiles(library, stream, &p, &plan);
 }
@@ -355,7 +383,7 @@ static Group read_group(const tkk_library *library, uint32_t count, const Produc
         if (products[i].N > N) N = products[i].N;
         if (products[i].K > K) K = products[i].K;
     }
-    g.blocks = choose_blocks(library, products[0].a->dtype, M, N, K);
+    g.blocks = choose_blocks(library, products[0].a->dtype, count, M, N, K);
     for (uint32_t d = 0; d < 6; d++) g.unit[d] = true;
     for (uint32_t i = 0; i < count; i++) {
         const Product *p = &products[i];
@@ -364,7 +392,7 @@ static Group read_group(const tkk_library *library, uint32_t count, const Produc
         for (uint32_t d = 0; d < 6; d++) g.unit[d] = g.unit[d] && strides[d] == 1;
         g.even_mn = g.even_mn && p->M % g.blocks.m == 0 && p->N % g.blocks.n == 0;
         g.even_k = g.even_k && p->K % g.blocks.k == 0;
-        g.tiles += tkc_cdiv(p->M, g.blocks.m) * tkc_cdiv(p->N, g.blocks.n);
+        g.tiles += count_tiles(&g.blocks, p->M, p->N);
     }
     for (uint32_t i = 0; i < count; i++) {
         const tkk_tensor *tensors[] = {products[i].a, products[i].b, products[i].c};
@@ -388,7 +416,7 @@ static void write_table(const Group *g, uint32_t count, const Product *products,
         for (uint32_t d = 0; d < 3; d++) column[1 + d] = (int64_t)address_of(&tensors[d]->data);
         strides_of(p, column + 7);
         for (uint32_t w = 0; w < TABLE_WORDS; w++) table[w * count + i] = column[w];
-        first += tkc_cdiv(p->M, g->blocks.m) * tkc_cdiv(p->N, g->blocks.n);
+        first += count_tiles(&g->blocks, p->M, p->N);
     }
 }
 

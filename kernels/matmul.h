@@ -17,7 +17,10 @@ typedef struct Blocks {
     uint32_t warps;
 } Blocks;
 
-Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t M, int64_t N, int64_t K);
+/* For `batch` products of this size. */
+Blocks choose_blocks(const tkk_library *library, tkc_dtype dtype, int64_t batch, int64_t M,
+                     int64_t N, int64_t K);
+int64_t count_tiles(const Blocks *blocks, int64_t M, int64_t N);
 /* Adds them as constants of a kernel of matmul.tk, and the number of warps. `even_mn`, `even_k`:
  * the sizes are multiples of the blocks. */
 void call_blocks(Call *call, const Blocks *blocks, bool even_mn, bool even_k);

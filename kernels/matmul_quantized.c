@@ -76,7 +76,7 @@ tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
     CHECK(check_all(p));
     const int64_t M = p->c.shape[0], N = p->c.shape[1], K = p->a.shape[1];
     if (M == 0 || N == 0) return TKC_OK;
-    Blocks blocks = choose_blocks(library, p->a.dtype, M, N, K);
+    Blocks blocks = choose_blocks(library, p->a.dtype, 1, M, N, K);
     Call call;
     call_begin(&call, library, &file, "matmul_quantized");
     call.compile_only = p->compile_only;
@@ -95,5 +95,5 @@ tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
     add_vectors(&call, p);
     call_constant(&call, "ACTIVATION", activation_names[p->activation]);
     call_blocks(&call, &blocks, M % blocks.m == 0 && N % blocks.n == 0, K % blocks.k == 0);
-    return call_launch(&call, stream, tkc_grid1(tkc_cdiv(M, blocks.m) * tkc_cdiv(N, blocks.n)));
+    return call_launch(&call, stream, tkc_grid1(count_tiles(&blocks, M, N)));
 }
