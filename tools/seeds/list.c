@@ -82,7 +82,7 @@ static void list_layers(Lister *list) {
 /* ---- 002: the benchmark of fused attention ---------------------------------------------- */
 
 static void list_fused(Lister *list) {
-    int last = list->quick ? 11 : 13;
+    int last = list->quick ? 11 : 15;
     for (int backward = 0; backward < 2; backward++)
         for (int power = 10; power <= last; power++) {
             int64_t length = (int64_t)1 << power;

@@ -44,6 +44,7 @@ typedef struct SeedSeries {
     double seconds, least, most; /* of one pass: median, ends */
     uint64_t bytes;              /* all device memory of the pass: tensors and scratch; torch: 0 */
     uint64_t extra;              /* of it, neither input nor result */
+    double expected;             /* seconds: left out because that is too long; else 0 */
     char why[256];               /* not measured: the reason */
 } SeedSeries;
 
