@@ -11,9 +11,10 @@ static void check_dims(TestDevice *device, Random *random) {
     static const struct {
         int64_t dim;
         ReferenceType type;
-    } rows[] = {{16, REF_BF16}, {32, REF_F32},   {64, REF_F16}, {128, REF_F16}, {128, REF_F32},
-                {256, REF_F32}, {256, REF_BF16}, {1, REF_F32},  {72, REF_F16}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    } rows[] = {{16, REF_BF16}, {1, REF_F32},   {72, REF_F16},  {32, REF_F32},  {64, REF_F16},
+                {128, REF_F16}, {128, REF_F32}, {256, REF_F32}, {256, REF_BF16}};
+    const int64_t count = test_size(sizeof rows / sizeof *rows, 3);
+    for (int64_t i = 0; i < count; i++) {
         int64_t length = rows[i].dim > 128 ? 70 : test_size(150, 70);
         AttentionCase c = {.batch = 1,
                            .heads = 1,
@@ -38,7 +39,8 @@ static void check_lengths(TestDevice *device, Random *random) {
                 {100, 333, TKK_CAUSAL},  {333, 100, TKK_NO_MASK}, {333, 100, TKK_CAUSAL},
                 {1, 200, TKK_CAUSAL},    {200, 1, TKK_CAUSAL},    {100, 333, TKK_CAUSAL_TOP_LEFT},
                 {1, 1, TKK_NO_MASK},     {1, 9, TKK_NO_MASK},     {333, 100, TKK_CAUSAL_TOP_LEFT}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    const int64_t count = test_size(sizeof rows / sizeof *rows, 6);
+    for (int64_t i = 0; i < count; i++) {
         AttentionCase c = {.batch = 1,
                            .heads = 1,
                            .kv_heads = 1,
@@ -55,8 +57,9 @@ static void check_lengths(TestDevice *device, Random *random) {
 /* Diagonals just at, before and after the border of a block: one column too many or too few there
  * is a mistake in where the mask begins. */
 static void check_diagonals(TestDevice *device, Random *random) {
-    static const int64_t diagonals[] = {-65, -64, -33, -31, -1, 1, 32, 63, 65, 127, 128};
-    for (size_t i = 0; i < sizeof diagonals / sizeof *diagonals; i++) {
+    static const int64_t diagonals[] = {-65, 63, -64, -33, -31, -1, 1, 32, 65, 127, 128};
+    const int64_t count = test_size(sizeof diagonals / sizeof *diagonals, 2);
+    for (int64_t i = 0; i < count; i++) {
         AttentionCase c = {.batch = 1,
                            .heads = 1,
                            .kv_heads = 1,
@@ -139,8 +142,8 @@ static void check_repeat(TestDevice *device, Random *random) {
     const AttentionCase c = {.batch = 1,
                              .heads = 2,
                              .kv_heads = 1,
-                             .q_length = 140,
-                             .kv_length = 140,
+                             .q_length = test_size(140, 70),
+                             .kv_length = test_size(140, 70),
                              .dim = 16,
                              .type = REF_F16,
                              .mask = TKK_CAUSAL,

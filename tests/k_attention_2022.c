@@ -70,8 +70,8 @@ static void check_dim(TestDevice *device, Random *random, int64_t batch, int64_t
     enum { TENSORS = sizeof t / sizeof *t };
     tkk_attention_2022 call = TKK_ATTENTION_2022_INIT;
     tkk_tensor *fields[TENSORS] = {&call.q,  &call.k,  &call.v,    &call.out,      &call.tmp,
-                                    &call.l,  &call.m,  &call.dout, &call.new_dout, &call.delta,
-                                    &call.dq, &call.dk, &call.dv};
+                                   &call.l,  &call.m,  &call.dout, &call.new_dout, &call.delta,
+                                   &call.dq, &call.dk, &call.dv};
     for (int i = 0; i < TENSORS; i++) {
         t[i].tensor =
             test_tensor(device, t[i].name, t[i].type, t[i].rank, shape, NULL, t[i].values);
