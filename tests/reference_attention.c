@@ -67,8 +67,9 @@ static int64_t visible(const ReferenceAttention *p, int64_t row, int64_t *from) 
     if (p->windowed && p->left >= 0 && at - p->left > low) low = at - p->left;
     if (p->windowed && p->right >= 0 && at + p->right + 1 < high) high = at + p->right + 1;
     if (p->causal && at + 1 < high) high = at + 1;
-    *from = low;
-    return high < low ? low : high;
+    if (high < 0) high = 0;
+    *from = low < high ? low : high;
+    return high;
 }
 
 /* What one score is made of. */
