@@ -414,47 +414,93 @@ static bool plain_loads(Emitter *e, const Value *v, const Op **loads, uint32_t *
     return true;
 }
 
-/* The first address, when the elements of the row follow each other. */
-static Reg row_start(Nest *nest, const Value *pointer, uint32_t size) {
-    Reg base, step;
-    if (!eval_affine(nest, pointer, &nest->place, &base, &step) || !LLVMIsConstant(step) ||
-        LLVMConstIntGetZExtValue(step) != size)
-        return NULL;
-    return base;
+/* Where a block lies whose address is affine along every dimension, and whose elements follow each
+ * other along the lanes. */
+typedef struct Reach {
+    Reg steps[MAX_RANK]; /* NULL: one element there */
+    Reg first, low, high;
+} Reach;
+
+static bool reach_of(Emitter *e, const Type *space, const Value *pointer, uint32_t size,
+                     Reach *reach) {
+    Nest nest = {.e = e, .space = space, .width = e->lanes, .lane_dim = store_dim(space)};
+    Place zero = {.rank = space->rank};
+    for (uint32_t d = 0; d < space->rank; d++) zero.at[d] = (Coord){.base = const_i64(e, 0)};
+    bool good = true;
+    *reach = (Reach){0};
+    for (uint32_t d = space->rank; good && d-- > 0;) {
+        if (space->shape[d] == 1 && d != nest.lane_dim) continue;
+        nest.place = zero;
+        nest.place.at[d].kind = COORD_STEP;
+        Reg base, step, zero_bytes = const_i64(e, 0);
+        good = eval_affine(&nest, pointer, &nest.place, &base, &step);
+        if (!good) break;
+        if (d == nest.lane_dim)
+            good = LLVMIsConstant(step) && LLVMConstIntGetZExtValue(step) == size;
+        if (!reach->first) reach->first = reach->low = base, reach->high = base;
+        Reg last = const_i64(e, space->shape[d] - 1);
+        Reg far = LLVMBuildMul(e->b, step, last, "");
+        Reg back = LLVMBuildICmp(e->b, LLVMIntSLT, far, zero_bytes, "");
+        Reg down = LLVMBuildSelect(e->b, back, far, zero_bytes, "");
+        Reg up = LLVMBuildSelect(e->b, back, zero_bytes, far, "");
+        reach->low = LLVMBuildAdd(e->b, reach->low, down, "");
+        reach->high = LLVMBuildAdd(e->b, reach->high, up, "");
+        reach->steps[d] = step;
+    }
+    nest_forget(&nest);
+    if (good) reach->high = LLVMBuildAdd(e->b, reach->high, const_i64(e, size), "");
+    return good;
 }
 
-/* Of two rows: no byte in common, or the same elements. */
-static Reg rows_apart(Emitter *e, uint32_t count, Reg to, uint32_t size, Reg from, uint32_t own) {
-    Reg bytes = const_i64(e, (int64_t)count * size), own_bytes = const_i64(e, (int64_t)count * own);
-    Reg below = LLVMBuildICmp(e->b, LLVMIntULE, LLVMBuildAdd(e->b, to, bytes, ""), from, "");
-    Reg above = LLVMBuildICmp(e->b, LLVMIntULE, LLVMBuildAdd(e->b, from, own_bytes, ""), to, "");
-    Reg good = LLVMBuildOr(e->b, below, above, "");
-    if (own != size) return good;
-    return LLVMBuildOr(e->b, good, LLVMBuildICmp(e->b, LLVMIntEQ, from, to, ""), "");
+/* Is it the same block, with rows that do not overlap each other? */
+static Reg same_reach(Emitter *e, const Type *space, const Reach *to, const Reach *from) {
+    const uint32_t lane_dim = store_dim(space);
+    Reg same = LLVMBuildICmp(e->b, LLVMIntEQ, from->first, to->first, "");
+    uint32_t outer = 0;
+    for (uint32_t d = 0; d < space->rank; d++) {
+        if (d == lane_dim || !to->steps[d]) continue;
+        Reg equal = LLVMBuildICmp(e->b, LLVMIntEQ, from->steps[d], to->steps[d], "");
+        const int64_t row = (int64_t)space->shape[lane_dim] * type_element_size(space);
+        Reg below = LLVMBuildICmp(e->b, LLVMIntSLE, to->steps[d], const_i64(e, -row), "");
+        Reg above = LLVMBuildICmp(e->b, LLVMIntSGE, to->steps[d], const_i64(e, row), "");
+        same = LLVMBuildAnd(e->b, same, equal, "");
+        same = LLVMBuildAnd(e->b, same, LLVMBuildOr(e->b, below, above, ""), "");
+        outer++;
+    }
+    return outer > 1 ? LLVMConstInt(e->i1, 0, 0) : same;
 }
 
-/* May the row be stored while it is loaded? Decided when it runs; NULL: not known even then. */
+/* No byte in common, or the same elements at the same places. */
+static Reg reaches_apart(Emitter *e, const Type *space, const Reach *to, const Type *type,
+                         const Reach *from) {
+    Reg below = LLVMBuildICmp(e->b, LLVMIntULE, to->high, from->low, "");
+    Reg above = LLVMBuildICmp(e->b, LLVMIntULE, from->high, to->low, "");
+    Reg apart = LLVMBuildOr(e->b, below, above, "");
+    if (type_element_size(type) != type_element_size(space)) return apart;
+    return LLVMBuildOr(e->b, apart, same_reach(e, space, to, from), "");
+}
+
+/* May the block be stored while it is loaded? Decided when it runs; NULL: not known even then. */
 static Reg is_apart(Emitter *e, const Op *op) {
     const Value *value = op_operand(op, 1);
     const Type *space = value->type;
     const Op *loads[MOST_LOADS];
     uint32_t count = 0;
-    if (!type_is_block(space) || space->rank != 1 || space->count < e->lanes ||
+    if (!type_is_block(space) || space->shape[store_dim(space)] < e->lanes ||
         info_of(e, value)->stored || !plain_loads(e, value, loads, &count))
         return NULL;
+    Reach to, from;
     const uint32_t size = type_element_size(type_element(space));
-    Nest nest = {.e = e, .space = space, .width = e->lanes};
-    nest.place = (Place){.rank = 1, .at = {{COORD_STEP, false, const_i64(e, 0)}}};
-    Reg to = row_start(&nest, op_operand(op, 0), size), apart = NULL;
-    for (uint32_t i = 0; i < count && to; i++) {
-        const uint32_t own = type_element_size(type_element(loads[i]->results[0].type));
-        Reg from = row_start(&nest, op_operand(loads[i], 0), own);
-        Reg good = from ? rows_apart(e, space->count, to, size, from, own) : NULL;
-        if (!good) to = NULL;
-        apart = apart && good ? LLVMBuildAnd(e->b, apart, good, "") : good;
+    Reg apart = NULL;
+    if (!reach_of(e, space, op_operand(op, 0), size, &to)) return NULL; /* all of one shape */
+    for (uint32_t i = 0; i < count; i++) {
+        const Type *type = loads[i]->results[0].type;
+        if (!reach_of(e, type, op_operand(loads[i], 0), type_element_size(type), &from))
+            return NULL;
+        Reg good = reaches_apart(e, space, &to, type, &from);
+        apart = apart ? LLVMBuildAnd(e->b, apart, good, "") : good;
     }
-    nest_forget(&nest);
-    return to ? apart : NULL;
+    return apart;
 }
 
 /* Both ways and a branch: through scratch when loads and stores may touch the same bytes. */
