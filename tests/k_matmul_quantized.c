@@ -98,6 +98,56 @@ static void check_products(TestDevice *device, Random *random) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_case(device, random, &cases[i]);
 }
 
+/* Rows of numbers, then of very large, very small and no numbers. */
+static void check_rows(TestDevice *device, Random *random, ReferenceType type, ReferenceType in,
+                       int64_t columns, bool turned) {
+    enum { ROWS = 6 };
+    const double sizes[ROWS] = {
+        1, 100, in == REF_F16 ? 6e4 : 1e38, 1e-4, in == REF_F16 ? 6e-8 : 1e-38, 0};
+    const double most = type == REF_I8 ? 127 : type == REF_F8E4M3 ? 448 : 57344;
+    double *x = test_numbers(ROWS * columns);
+    for (int64_t i = 0; i < ROWS * columns; i++)
+        x[i] = reference_round(in, sizes[i / columns] * (2 * random_uniform(random) - 1));
+    const int64_t shape[] = {ROWS, columns}, rows = ROWS;
+    const TestLayout *layout = turned ? &transposed : NULL;
+    TestTensor tx = test_tensor(device, "x", in, 2, shape, layout, x);
+    TestTensor tq = test_tensor(device, "q", type, 2, shape, layout, NULL);
+    TestTensor ts = test_tensor(device, "scale", REF_F32, 1, &rows, NULL, NULL);
+    test_ok(tkk_quantize(device->library, NULL, &tx.tensor, &tq.tensor, &ts.tensor));
+    double *q = test_read(&tq), *scale = test_read(&ts), *allowed = test_numbers(ROWS * columns);
+    const double u = reference_unit_roundoff(REF_F32), step = type == REF_I8 ? 0.5 : 0;
+    for (int64_t r = 0; r < ROWS; r++) {
+        double largest = 0;
+        for (int64_t i = 0; i < columns; i++) largest = fmax(largest, fabs(x[r * columns + i]));
+        const double want = largest > 0 ? fmax(largest / most, 0x1p-126) : 1;
+        ck_assert_msg(fabs(scale[r] - want) <= 2 * u * want, "scale %g, expected %g on %s",
+                      scale[r], want, device->name);
+        for (int64_t i = r * columns; i < (r + 1) * columns; i++) {
+            q[i] *= scale[r];
+            allowed[i] = scale[r] * (step + reference_underflow(type)) +
+                         fabs(x[i]) * (reference_unit_roundoff(type) + 4 * u) + 0x1p-126;
+        }
+    }
+    char what[96];
+    snprintf(what, sizeof what, "%s to %s, %lld columns on %s", tkc_dtype_name(test_dtype(in)),
+             tkc_dtype_name(test_dtype(type)), (long long)columns, device->name);
+    test_compare(what, ROWS * columns, q, x, allowed);
+    test_free(&tx);
+    test_free(&tq);
+    test_free(&ts);
+    free(x);
+    free(q);
+    free(scale);
+    free(allowed);
+}
+
+static void check_quantize(TestDevice *device, Random *random) {
+    check_rows(device, random, REF_I8, REF_F32, 100, false);
+    check_rows(device, random, REF_I8, REF_F16, 2100, false);
+    check_rows(device, random, REF_F8E4M3, REF_F16, 64, true);
+    check_rows(device, random, REF_F8E5M2, REF_F32, 33, true);
+}
+
 static void check_refusals(TestDevice *device, Random *random) {
     (void)random;
     TestTensor a = test_tensor(device, "a", REF_I8, 2, (int64_t[]){4, 5}, NULL, NULL);
@@ -124,6 +174,11 @@ START_TEST(products) {
 }
 END_TEST
 
+START_TEST(quantize) {
+    test_on_each_device(check_quantize);
+}
+END_TEST
+
 START_TEST(refusals) {
     test_on_each_device(check_refusals);
 }
@@ -134,6 +189,7 @@ int main(void) {
     TCase *tests = tcase_create("matmul_quantized");
     tcase_set_timeout(tests, 120);
     tcase_add_test(tests, products);
+    tcase_add_test(tests, quantize);
     tcase_add_test(tests, refusals);
     suite_add_tcase(suite, tests);
     return test_main(suite);
