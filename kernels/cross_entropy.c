@@ -121,6 +121,7 @@ static tkc_status launch_rows(tkk_library *library, tkc_stream *stream, const tk
     call_int(&call, p->ignore_index);
     call_float(&call, (double)p->label_smoothing);
     call_float(&call, (double)p->z_loss);
+    call_constant(&call, "BY_ROW", runs_on_host(library) ? "True" : "False");
     call_constant(&call, "SMOOTH", p->label_smoothing > 0 ? "True" : "False");
     call_constant(&call, "Z_LOSS", p->z_loss > 0 ? "True" : "False");
     call_constant(&call, "CHECKED", p->check_labels ? "True" : "False");
@@ -171,6 +172,15 @@ tkc_status tkk_cross_entropy_forward(tkk_library *library, tkc_stream *stream,
 
 /* ---- backward --------------------------------------------------------------------------- */
 
+/* On cores a program takes whole rows, in blocks that stay in the first cache with what is made of
+ * them. */
+static int64_t span_of(const Rows *rows, const tkk_library *library, RowBlock *block) {
+    enum { SHORT = 256 };
+    if (!runs_on_host(library)) return block->length;
+    if (!rows->across && block->length > SHORT) block->length = SHORT;
+    return tkc_cdiv(rows->length, block->length) * block->length;
+}
+
 tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *stream,
                                       const tkk_cross_entropy *p) {
     uint32_t dim = 0;
@@ -194,6 +204,7 @@ tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *stream,
     if (rows_empty(&rows)) return TKC_OK;
 
     RowBlock block = rows_block(&rows, library, 2048);
+    int64_t span = span_of(&rows, library, &block);
     Call call;
     call_begin(&call, library, &file, "cross_entropy_backward");
     call.num_warps = block.warps;
@@ -213,9 +224,10 @@ tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *stream,
     call_int(&call, p->ignore_index);
     call_float(&call, (double)p->label_smoothing);
     call_float(&call, (double)p->z_loss);
+    call_stride(&call, "span", "i32", span);
     call_constant(&call, "KIND", kinds[p->reduction]);
     call_constant(&call, "Z_LOSS", p->z_loss > 0 ? "True" : "False");
     call_constant(&call, "CHECKED", p->check_labels ? "True" : "False");
     tkc_grid grid = rows_grid(&rows, &block);
-    return call_launch(&call, stream, tkc_grid2(grid.x, tkc_cdiv(rows.length, block.length)));
+    return call_launch(&call, stream, tkc_grid2(grid.x, tkc_cdiv(rows.length, span)));
 }

@@ -126,6 +126,8 @@ static void tiles_sizes(const Tiles *tiles, Call *call) {
     call_stride(call, "lanes", "i32", shape[2]);
     call_stride(call, "middle", "i32", shape[1]);
     call_constant(call, "OUTER", shape[0] * shape[1] > 1 ? "True" : "False");
+    bool even = shape[3] % tiles->columns == 0 && shape[2] % tiles->rows == 0;
+    call_constant(call, "EVEN", even ? "True" : "False");
     call_constant_int(call, "ROWS", tiles->rows);
     call_constant_int(call, "BLOCK", tiles->columns);
 }

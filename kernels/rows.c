@@ -198,6 +198,9 @@ void rows_sizes(const Rows *rows, Call *call, const RowBlock *block) {
     call_stride(call, "middle", "i32", rows->middle);
     call_constant_int(call, "AXIS", rows->across ? 0 : 1);
     call_constant(call, "OUTER", rows->middle * rows->outer > 1 ? "True" : "False");
+    bool even =
+        rows->length > 0 && rows->length % block->length == 0 && rows->lanes % block->rows == 0;
+    call_constant(call, "EVEN", even ? "True" : "False");
     call_constant_int(call, "ROWS", block->rows);
     call_constant_int(call, "BLOCK", block->length);
 }

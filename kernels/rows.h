@@ -80,7 +80,7 @@ void rows_strides_(const Rows *rows, Call *call, const char *const names[4],
                           (tensor))
 void rows_reduced_strides_(const Rows *rows, Call *call, const char *const names[3],
                            const tkk_tensor *tensor);
-/* Adds the parameters n, lanes, middle, and the constants AXIS, OUTER, ROWS, BLOCK. */
+/* Adds the parameters n, lanes, middle, and the constants AXIS, OUTER, EVEN, ROWS, BLOCK. */
 void rows_sizes(const Rows *rows, Call *call, const RowBlock *block);
 tkc_grid rows_grid(const Rows *rows, const RowBlock *block);
 

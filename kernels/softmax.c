@@ -41,6 +41,7 @@ tkc_status tkk_softmax_forward(tkk_library *library, tkc_stream *stream, const t
     Call call;
     RowBlock block =
         begin(&call, library, options, &rows, "softmax_forward", "softmax_forward_long");
+    if (!block.whole) call_constant(&call, "BY_ROW", runs_on_host(library) ? "True" : "False");
     call_tensor(&call, "x", x);
     call_tensor(&call, "y", y);
     rows_strides(&rows, &call, "x", x);
