@@ -134,17 +134,19 @@ static uint64_t now(void) {
     return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
+/* Lets others run who have no processor now: it may be one of them that is waited for. */
 static void pause_briefly(void) {
 #if defined(__x86_64__)
-    __builtin_ia32_pause();
+    for (int i = 0; i < 8; i++) __builtin_ia32_pause();
 #endif
+    sched_yield();
 }
 
 /* Until the number is another one, or for as long as looking is worth it. */
 static void look_while(atomic_uint *number, uint32_t is) {
     const uint64_t start = now();
     while (atomic_load_explicit(number, memory_order_acquire) == is && now() - start < LOOKS)
-        for (int i = 0; i < 8; i++) pause_briefly();
+        pause_briefly();
 }
 
 /* Pieces are taken in order, so that a program may wait for one with a lower number. Begins none

@@ -27,6 +27,7 @@ typedef struct Form {
     bool permute_a, permute_b; /* ... and comes through a permute */
     bool from_f32;             /* operands are rounded from f32 in the kernel */
     bool loop;                 /* three times, in a loop that carries the sum */
+    bool checked;              /* every access */
 } Form;
 
 typedef struct Matrix {
@@ -131,12 +132,11 @@ typedef struct Native {
     uint8_t *scratch;
 } Native;
 
-static void native_open(Native *native, const char *text, const char *with) {
+static void native_open(Native *native, const char *text, const CpuOptions *options) {
     *native = (Native){.context = context_new()};
     Module *module = context_must_read(native->context, text);
     Text error = {.arena = &native->context->arena};
-    const CpuOptions options = {.features = with};
-    ck_assert_msg(cpu_compile(module, &options, &native->code, &error), "%s", error.data);
+    ck_assert_msg(cpu_compile(module, options, &native->code, &error), "%s", error.data);
     native->scratch = aligned_alloc(64, (native->code.scratch_size + 63) / 64 * 64);
 }
 
@@ -162,8 +162,31 @@ static void native_close(Native *native) {
 
 static void run(const char *text, const char *with, void *const *data) {
     Native native;
-    native_open(&native, text, with);
+    native_open(&native, text, &(CpuOptions){.features = with});
     native_run(&native, 4, data);
+    native_close(&native);
+}
+
+/* With each access checked. */
+static void run_checked(const char *text, void *const *data, const uint64_t *sizes) {
+    Native native;
+    CpuRange ranges[4];
+    uint64_t arguments[4];
+    native_open(&native, text, &(CpuOptions){.bounds = true});
+    for (uint32_t i = 0; i < 4; i++) {
+        ranges[i] = (CpuRange){sizes[i], (uint64_t)(uintptr_t)data[i]};
+        arguments[i] = CPU_CHECKED_ADDRESS(i);
+    }
+    const CpuLaunch launch = {.arguments = arguments,
+                              .grid = {1, 1, 1},
+                              .tf32_mask = ~UINT64_C(0),
+                              .check = cpu_check,
+                              .ranges = ranges,
+                              .range_count = 4};
+    const uint32_t program[3] = {0};
+    CpuFault fault;
+    const uint32_t status = native.code.entry(&launch, native.scratch, program, &fault);
+    ck_assert_uint_eq(status, CPU_RUNNING);
     native_close(&native);
 }
 
@@ -207,14 +230,21 @@ static void check_whole(const Kind *kind, const Shape *s, const Form *form, cons
                          {"c", kind->out, s->batch, s->m, s->n, false}};
     uint64_t seed = s->m + s->n * 3 + s->k * 5;
     void *data[4];
-    for (uint32_t i = 0; i < 4; i++)
-        data[i] = malloc(count_of(&x[i < 3 ? i : 2]) * dtype_size(x[i < 3 ? i : 2].dtype));
+    uint64_t sizes[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        sizes[i] = count_of(&x[i < 3 ? i : 2]) * dtype_size(x[i < 3 ? i : 2].dtype);
+        data[i] = malloc(sizes[i]);
+    }
     fill(&x[0], data[0], kind->least, kind->most, &seed);
     fill(&x[1], data[1], kind->least, kind->most, &seed);
     fill(&x[2], data[2], -9, 9, &seed);
     Arena arena;
     arena_init(&arena, 0);
-    run(kernel_text(&arena, x, form, kind->in, ""), with, data);
+    const char *text = kernel_text(&arena, x, form, kind->in, "");
+    if (form->checked)
+        run_checked(text, data, sizes);
+    else
+        run(text, with, data);
     for (uint32_t t = 0; t < (s->batch ? s->batch : 1); t++)
         for (uint32_t i = 0; i < s->m; i++)
             for (uint32_t j = 0; j < s->n; j++) {
@@ -257,10 +287,15 @@ START_TEST(every_form) {
         {DT_f32, DT_f32, -9, 9}, {DT_bf16, DT_f32, -9, 9}, {DT_i8, DT_i32, -128, 127}};
     static const Shape shapes[] = {{0, 32, 64, 32}, {2, 16, 32, 64}};
     for (size_t i = 0; i < ARRAY_LENGTH(few); i++)
-        for (uint32_t bits = 0; bits < 32; bits += 1 + bits % 3) {
-            const Form form = {bits & 1, bits & 2, bits & 4, bits & 8, i == 1 && bits & 16,
-                               bits & 16};
+        for (uint32_t bits = 0; bits < 32; bits += 2 + bits % 3) {
+            Form form = {.flip_a = bits & 1, .flip_b = bits & 2};
+            form.permute_a = bits & 4;
+            form.permute_b = bits & 8;
+            form.from_f32 = i == 1 && bits & 16;
+            form.loop = bits & 16;
             check_whole(&few[i], &shapes[bits % 5 == 0], &form, NULL);
+            form.checked = true;
+            if (bits % 3 == 0) check_whole(&few[i], &shapes[0], &form, NULL);
         }
 }
 END_TEST
@@ -375,7 +410,8 @@ START_TEST(special_values) {
         Native native;
         Arena arena;
         arena_init(&arena, 0);
-        native_open(&native, kernel_text(&arena, x, &(Form){0}, in, all[i].attributes), NULL);
+        native_open(&native, kernel_text(&arena, x, &(Form){0}, in, all[i].attributes),
+                    &(CpuOptions){0});
         arena_free(&arena);
         ck_assert(isnan(one_product(&native, in, NAN, 1, 0)));
         ck_assert(isnan(one_product(&native, in, 0, NAN, 0)));

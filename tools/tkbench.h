@@ -53,6 +53,9 @@ tkc_status cpu_layer_norm(Bench *bench, Samples *samples);
 tkc_status cpu_call_empty(Bench *bench, Samples *samples);
 tkc_status cpu_call_matmul(Bench *bench, Samples *samples);
 tkc_status cpu_call_softmax(Bench *bench, Samples *samples);
+tkc_status cpu_make_vector_add(Bench *bench, Samples *samples);
+tkc_status cpu_make_forward(Bench *bench, Samples *samples);
+tkc_status cpu_make_attention(Bench *bench, Samples *samples);
 tkc_status cpu_vector_add(Bench *bench, Samples *samples);
 
 /* tkbench_emu.c */

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "kernels/host.h"
 
@@ -98,6 +99,12 @@ static double run_ours(Problem *p) {
 typedef void Sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a,
                    int lda, const float *b, int ldb, float beta, float *c, int ldc);
 
+/* OpenBLAS's threads look for more to do for a tenth of a second, and keep a processor busy. */
+static void let_them_rest(void) {
+    const struct timespec enough = {.tv_nsec = 150000000};
+    nanosleep(&enough, NULL);
+}
+
 static tkc_status run_matmul(Bench *bench, Samples *samples, int side) {
     const char *constants[][2] = {
         {"PRECISION", "'ieee'"}, {"EVEN_MN", "True"}, {"EVEN_K", "True"}, {"BLOCK_M", "128"},
@@ -119,6 +126,7 @@ static tkc_status run_matmul(Bench *bench, Samples *samples, int side) {
     p.grid = tkc_grid1(tkc_cdiv(side, 128) * tkc_cdiv(side, 256));
     set_threads((int)p.threads);
     for (int i = 0; p.status == TKC_OK && (i < 2 || !samples_done(samples)); i++) {
+        let_them_rest();
         const double ours = run_ours(&p), start = now_seconds();
         sgemm(101, 111, 111, side, side, side, 1, data[0], side, data[1], side, 0, data[2], side);
         const double theirs = now_seconds() - start;
@@ -333,4 +341,79 @@ tkc_status cpu_call_matmul(Bench *bench, Samples *samples) {
 }
 tkc_status cpu_call_softmax(Bench *bench, Samples *samples) {
     return time_calls(bench, samples, call_softmax);
+}
+
+/* ---- making native code ---- */
+
+/* Compiles what a host chooses, and does not run it (the sum of two vectors: of one program). */
+typedef tkc_status Maker(tkk_library *library, tkc_argument memory);
+
+static tkc_status make_vector_add(tkk_library *library, tkc_argument memory) {
+    const tkk_tensor x = tkk_vector(memory, TKC_F32, 1024);
+    return tkk_vector_add(library, NULL, &x, &x, &x);
+}
+
+static tkc_status make_attention(tkk_library *library, tkc_argument memory, bool backward) {
+    tkk_attention p = TKK_ATTENTION_INIT;
+    p.compile_only = true;
+    p.q = p.k = p.v = p.out = p.dout = p.dq = p.dk = p.dv =
+        tkk_tensor4(memory, TKC_F32, 4, 16, 4096, 64);
+    p.lse = p.delta = tkk_tensor3(memory, TKC_F32, 4, 16, 4096);
+    tkc_status status = tkk_attention_forward(library, NULL, &p);
+    if (status == TKC_OK && backward) status = tkk_attention_backward(library, NULL, &p);
+    return status;
+}
+
+static tkc_status make_forward(tkk_library *library, tkc_argument memory) {
+    return make_attention(library, memory, false);
+}
+
+static tkc_status make_all(tkk_library *library, tkc_argument memory) {
+    return make_attention(library, memory, true);
+}
+
+static double processor_seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Milliseconds of processor time from text to code that can be called. The first is not counted:
+ * LLVM's pages come in then. */
+static tkc_status time_maker(Samples *samples, Maker *maker) {
+    tkc_context_options options = TKC_CONTEXT_OPTIONS_INIT;
+    options.cache_folder = "";
+    tkc_context *context = NULL;
+    tkc_device *device = NULL;
+    tkc_buffer *buffer = NULL;
+    tkc_status status = tkc_context_create(&options, &context);
+    if (status == TKC_OK) status = tkc_device_open(context, "cpu", &device);
+    if (status == TKC_OK) status = tkc_buffer_create(device, 1 << 16, "memory", &buffer);
+    for (int i = 0; status == TKC_OK && (i < 1 || !samples_done(samples)); i++) {
+        tkk_library *library;
+        status = tkk_create(context, device, &library);
+        if (status != TKC_OK) break;
+        const double start = processor_seconds();
+        status = maker(library, tkc_arg_buffer(buffer));
+        const double seconds = processor_seconds() - start;
+        tkk_destroy(library);
+        if (i >= 1) samples_add(samples, seconds * 1e3, seconds);
+    }
+    tkc_buffer_destroy(buffer);
+    tkc_device_destroy(device);
+    tkc_context_destroy(context);
+    return status;
+}
+
+tkc_status cpu_make_vector_add(Bench *bench, Samples *samples) {
+    (void)bench;
+    return time_maker(samples, make_vector_add);
+}
+tkc_status cpu_make_forward(Bench *bench, Samples *samples) {
+    (void)bench;
+    return time_maker(samples, make_forward);
+}
+tkc_status cpu_make_attention(Bench *bench, Samples *samples) {
+    (void)bench;
+    return time_maker(samples, make_all);
 }

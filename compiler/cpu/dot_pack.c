@@ -143,6 +143,7 @@ static void pack_rows(const Dot *d, const Value *v, uint32_t x, const Part *part
     prepare(e, v, space, space == v->type);
     Nest nest;
     nest_open(&nest, e, space, k, width);
+    nest.next_turn = true;
     Reg row = nest.place.at[x].base;
     if (part->batch) {
         nest.place.at[x].base = coordinate(&nest, row, 1, part->first);
@@ -189,6 +190,7 @@ static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel
     prepare(e, v, space, space == v->type);
     Nest nest;
     nest_open(&nest, e, space, x, width);
+    nest.next_turn = true;
     Place *place = &nest.place;
     Reg batch = r == 3 ? place->at[0].base : const_i64(e, 0), unit = place->at[k].base;
     Reg part[4] = {NULL};

@@ -232,6 +232,7 @@ typedef struct Nest {
     VEC(const Value *) asked;   /* loads that it prefetches for the next program */
     const Value *mask;          /* split_open: what is known of it at `place` */
     bool all_on;
+    bool next_turn; /* loads are asked for one turn of the loop ahead */
 } Nest;
 
 /* Lanes that suit a block. */
@@ -320,6 +321,8 @@ Reg code_checked(Emitter *e, const Checked *c, Reg address);
 /* The value, a load that lies in its slot, is being read at the place: prefetches what the next
  * program will load there. */
 void ask_ahead(Nest *nest, const Value *value, const Place *place);
+/* ... and in a loop: what the load will want in the next turn. */
+void ask_next_turn(Nest *nest, const Op *load, Reg base);
 
 /* ---- memory.c, reduce.c, dot.c, outside.c, control.c -------------------------------- */
 

@@ -18,7 +18,7 @@
 
 #define LIGHT_PASSES                                                                               \
     "function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),"              \
-    "early-cse,instcombine<no-verify-fixpoint>,simplifycfg)"
+    "early-cse,simplifycfg)"
 
 static double now_ms(void) {
     struct timespec now;

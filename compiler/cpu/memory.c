@@ -276,6 +276,7 @@ Reg eval_load(Nest *nest, const Op *op, const Place *place) {
     Access a = {.e = e, .op = op, .element = element, .size = type_element_size(element)};
     a.type = stored_type(e, element);
     take_address(&a, nest, op_operand(op, 0), place);
+    if (nest->next_turn && !a.addresses && a.width > 1) ask_next_turn(nest, op, a.base);
     if (op->operand_count > 1 && !is_all_true(op_operand(op, 1)))
         take_mask(&a, nest, op_operand(op, 1), place);
     if (a.mask && op->operand_count > 2) {

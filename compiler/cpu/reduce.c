@@ -117,12 +117,13 @@ static Reg identity(Emitter *e, OpCode code, const Type *element, uint32_t width
     return width == 1 ? one : splat_reg(e, one, width);
 }
 
-static Reg half_of(Emitter *e, Reg x, uint32_t which) {
+/* Lanes `by` further, around the end: the vector keeps its width, for which there are better
+ * instructions than for its parts. */
+static Reg turned(Emitter *e, Reg x, uint32_t by) {
     int order[256];
-    const uint32_t half = width_of(x) / 2;
-    if (half == 1) return extract_lane(e, x, which);
-    for (uint32_t i = 0; i < half; i++) order[i] = (int)(which * half + i);
-    return shuffle(e, x, x, half, order);
+    const uint32_t width = width_of(x);
+    for (uint32_t i = 0; i < width; i++) order[i] = (int)((i + by) % width);
+    return shuffle(e, x, x, width, order);
 }
 
 static void give_result(Emitter *e, const Value *result, const Place *place, Reg reg,
@@ -182,8 +183,9 @@ static void reduce_lanes(Emitter *e, const Op *op, uint32_t axis, OpCode code) {
         for (uint32_t i = 0; i < n / 2; i++)
             loop->phi[i] = code_binary(e, code, element->dtype, loop->phi[i], loop->phi[i + n / 2]);
     sum = loop->phi[0];
-    while (width_of(sum) > 1)
-        sum = code_binary(e, code, element->dtype, half_of(e, sum, 0), half_of(e, sum, 1));
+    for (uint32_t half = width / 2; half >= 1; half /= 2)
+        sum = code_binary(e, code, element->dtype, sum, turned(e, sum, half));
+    sum = extract_lane(e, sum, 0);
     const Place place = without(&nest.place, axis);
     give_result(e, op_result(op, 0), &place, sum, 1);
     nest_close(&nest);
