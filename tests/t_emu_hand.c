@@ -45,6 +45,7 @@ WANT(vote_count, 16)
 WANT(sums, 32 * 31 / 2)
 WANT(halves, 0x40004200) /* 1 + 1, 1 + 2 */
 WANT(vector_sum, bits(32.f))
+WANT(mixed_sum, bits(2 * (float)l * (float)l + 0.125f)) /* l times l in f16, twice over */
 WANT(double_third, bits((float)((double)l / 3)))
 WANT(double_root, bits((float)sqrt((double)l)))
 WANT(is_finite, l % 2)
@@ -188,6 +189,12 @@ static const Case cases[] = {
     {"{ .reg .b32 %r<3>; .param .b32 a; .param .b32 b; shl.b32 %r1, %l, 2; st.param.b32 [a], %r1;\n"
      "call.uni (b), add3, (a); ld.param.b32 %o, [b]; }",
      far},
+    {"cvt.rn.f32.u32 %f1, %l; cvt.rn.f16.f32 %h1, %f1; cvt.rn.bf16.f32 %h2, %f1; mov.f32 %f2, "
+     "0f3E000000;\n"
+     "fma.rn.f32.f16 %f2, %h1, %h1, %f2; fma.rn.f32.bf16 %f2, %h2, %h2, %f2;\n"
+     "add.f32.f16 %f2, %h1, %f2; neg.f32 %f1, %f1; sub.f32.bf16 %f2, %h2, %f2;\n"
+     "neg.f32 %f2, %f2; add.f32 %f2, %f2, 0f00000000; mov.b32 %o, %f2;",
+     mixed_sum},
 };
 
 static const char head[] =

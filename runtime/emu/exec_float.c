@@ -330,6 +330,36 @@ static Step pair_f32(Warp *w, const Inst *in) {
     return STEP_NEXT;
 }
 
+/* ---- halves added to f32 (sm_100): add, sub, fma, rounded once --------------------------------
+ */
+
+static Step mixed_f32(Warp *w, const Inst *in) {
+    const Form *f = in->form;
+    const Format *format = f->type[1] == TYPE_f16 ? &format_f16 : &format_bf16;
+    uint32_t out[LANES];
+    LANE_LOOP {
+        uint32_t bits = lanes32(w, in->r[in->ref_count - 1])[l];
+        float a = (float)number_decode(format, lanes32(w, in->r[1])[l] & 0xffff), r;
+        if (f->op == OP_fma)
+            r = fmaf(a, (float)number_decode(format, lanes32(w, in->r[2])[l] & 0xffff),
+                     as_float(bits));
+        else
+            r = f->op == OP_add ? a + as_float(bits) : a - as_float(bits);
+        if (form_has(f, F(sat))) r = r > 0 ? (r < 1 ? r : 1) : 0;
+        out[l] = canonical_f32(r);
+    }
+    write32(w, in->r[0], out);
+    return STEP_NEXT;
+}
+
+static Run select_mixed(const Form *f) {
+    Word round = (Word)f->word[CATEGORY_ROUND];
+    bool half = f->type[1] == TYPE_f16 || f->type[1] == TYPE_bf16;
+    bool known = f->op == OP_add || f->op == OP_sub || f->op == OP_fma;
+    return f->type[0] == TYPE_f32 && half && known && (!round || round == WORD_rn) ? mixed_f32
+                                                                                   : NULL;
+}
+
 /* ---- odds and ends --------------------------------------------------------------------------- */
 
 static Step copysign_f32(Warp *w, const Inst *in) {
@@ -463,7 +493,9 @@ static Run select_half(const Form *f) {
 }
 
 Run select_float(const Form *form) {
-    if (form->type_count != 1 || form_has(form, F(cc) | F(wide) | F(hi) | F(lo))) return NULL;
+    if (form_has(form, F(cc) | F(wide) | F(hi) | F(lo))) return NULL;
+    if (form->type_count == 2) return select_mixed(form);
+    if (form->type_count != 1) return NULL;
     switch (form->type[0]) {
     case TYPE_f32: return select_f32(form);
     case TYPE_f64: return select_f64(form);

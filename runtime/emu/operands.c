@@ -401,9 +401,16 @@ void shape_unary(Decoder *d) {
     end(d);
 }
 
+/* The type of what is added or multiplied: fma.rn.f32.f16 takes halves, and adds an f32. */
+static PtxType factor_type(const Decoder *d) {
+    PtxType type = type_at(d, 0), other = type_at(d, 1);
+    bool mixed = type == TYPE_f32 && (other == TYPE_f16 || other == TYPE_bf16);
+    return mixed ? other : type;
+}
+
 void shape_binary(Decoder *d) {
     destination(d, type_at(d, 0));
-    source(d, type_at(d, 0));
+    source(d, factor_type(d));
     source(d, type_at(d, 0));
     end(d);
 }
@@ -417,12 +424,10 @@ void shape_minmax(Decoder *d) {
 }
 
 void shape_ternary(Decoder *d) {
-    for (int i = 0; i < 4; i++) {
-        if (i == 0)
-            destination(d, type_at(d, 0));
-        else
-            source(d, type_at(d, 0));
-    }
+    destination(d, type_at(d, 0));
+    source(d, factor_type(d));
+    source(d, factor_type(d));
+    source(d, type_at(d, 0));
     end(d);
 }
 
