@@ -152,7 +152,7 @@ enum { FORWARD, BACKWARD_KV, BACKWARD_Q };
 /* By kernel, then head dimension: up to 32, 64, 128, 256. */
 static const Blocks blocks16[3][4] = {
     [FORWARD] = {{128, 64, 4, 3}, {128, 128, 8, 3}, {128, 64, 8, 3}, {128, 32, 8, 2}},
-    [BACKWARD_KV] = {{64, 128, 8, 2}, {64, 128, 8, 2}, {64, 128, 8, 2}, {32, 64, 8, 2}},
+    [BACKWARD_KV] = {{64, 128, 8, 2}, {64, 128, 8, 2}, {32, 128, 8, 2}, {32, 64, 8, 2}},
     [BACKWARD_Q] = {{128, 32, 8, 2}, {128, 64, 8, 2}, {128, 64, 8, 2}, {64, 32, 8, 2}},
 };
 static const Blocks blocks32[3][4] = {

@@ -6,8 +6,8 @@
  * they find the common value far above and keep it. So that its last ones do not do it again, what
  * such values start from goes through a move that LLVM cannot look into; ptxas drops it.
  *
- * Behind all loops everything is made again that parameters and the numbers of the thread and the
- * program give: the loops need not hold it.
+ * Behind a loop everything is made again that parameters and the numbers of the thread and the
+ * program give: the loop need not hold it.
  */
 #include "compiler/gpu/emit/emit.h"
 
@@ -166,8 +166,9 @@ static void hide_roots(Sink *s) {
     }
 }
 
-/* Is there a way from one block to the other, of one step or more? */
-static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to) {
+/* Is there a way from one block to the other, of one step or more, and not over `avoided`? */
+static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to,
+                    LLVMBasicBlockRef avoided) {
     VEC(LLVMBasicBlockRef) reached = {0};
     vec_push(e->arena, &reached, from);
     for (uint32_t i = 0; i < reached.length; i++) {
@@ -175,6 +176,7 @@ static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to) {
         for (unsigned k = 0; k < LLVMGetNumSuccessors(end); k++) {
             LLVMBasicBlockRef next = LLVMGetSuccessor(end, k);
             bool known = false;
+            if (next == avoided) continue;
             if (next == to) return true;
             for (uint32_t j = 0; j < reached.length; j++) known |= reached.data[j] == next;
             if (!known) vec_push(e->arena, &reached, next);
@@ -183,12 +185,13 @@ static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to) {
     return false;
 }
 
+/* Behind a loop that it is not in; it may be in one around that. */
 static bool is_behind_loops(Emitter *e, LLVMBasicBlockRef block) {
     bool behind = false;
-    if (reaches(e, block, block)) return false;
     for (LLVMBasicBlockRef other = LLVMGetFirstBasicBlock(e->function); other && !behind;
          other = LLVMGetNextBasicBlock(other))
-        behind = reaches(e, other, other) && reaches(e, other, block);
+        behind =
+            other != block && reaches(e, other, other, block) && reaches(e, other, block, NULL);
     return behind;
 }
 
