@@ -235,7 +235,37 @@ static void check_pair(TestDevice *device, Random *random, const Pair *c, tkk_bi
     free_operands(3, (Operand *[]){&x, &y, &out});
 }
 
+/* x read backwards (a stride of -1), and softmax of one row that stands for many (a stride of 0).
+ */
+static void check_views(TestDevice *device, Random *random) {
+    enum { N = 100, ROWS = 5 };
+    const int64_t n = N, shape[] = {ROWS, N};
+    Operand x = random_operand(device, random, "x", REF_F32, 1, &n, NULL, 1);
+    Operand sum = output_operand(device, "sum", REF_F32, 1, &n, NULL);
+    Operand y = output_operand(device, "y", REF_F32, 2, shape, NULL);
+    tkk_tensor reversed = x.tensor, repeated = x.tensor;
+    reversed.data = tkc_arg_buffer_at(x.t.buffer, 4 * (N - 1));
+    reversed.stride[0] = -1;
+    repeated.rank = 2;
+    repeated.shape[0] = ROWS, repeated.shape[1] = N;
+    repeated.stride[0] = 0, repeated.stride[1] = 1;
+    double expected[ROWS * N], allowed[ROWS * N];
+    for (int i = 0; i < N; i++) {
+        expected[i] = (double)(float)(x.values[i] + x.values[N - 1 - i]);
+        allowed[i] = 0;
+    }
+    test_ok(tkk_binary(device->library, NULL, TKK_ADD, &reversed, &x.tensor, &sum.tensor));
+    check_output(&sum, "forwards and backwards", expected, allowed);
+    for (int i = 0; i < ROWS; i++) reference_softmax(1, N, x.values, expected + i * N);
+    for (int i = 0; i < ROWS * N; i++)
+        allowed[i] = reference_softmax_tolerance(REF_F32, N, 10, expected[i]);
+    test_ok(tkk_softmax_forward(device->library, NULL, &repeated, &y.tensor, NULL));
+    check_output(&y, "a repeated row", expected, allowed);
+    free_operands(3, (Operand *[]){&x, &sum, &y});
+}
+
 static void check_binary(TestDevice *device, Random *random) {
+    check_views(device, random);
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
         check_pair(device, random, &pairs[i], (tkk_binary_kind)(i % 6), NULL);
     check_pair(device, random, &pairs[2], TKK_MULTIPLY,
