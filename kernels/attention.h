@@ -49,9 +49,8 @@ typedef enum tkk_weighting {
  * grows with q_length * kv_length is bias and dbias alone.
  *
  * A key that no row sees has no influence, whatever its k and v hold (NaN too), and a row that sees
- * no key has none on dk and dv. A bias of -inf hides a key as well, but then its k and v must be
- * finite, and so does any score below -6.9e37. Between softmax or ReLU and v, weights are rounded
- * to the dtype of v.
+ * no key has none on dk and dv. A bias of -inf, or any score below -6.9e37, hides a key as well,
+ * but then its k and v must be finite. Weights are rounded to the dtype of v before they meet v.
  *
  * dbias is f32 and without gaps, and is 0 where a key is not seen. Where bias was repeated by a
  * stride of 0, the caller adds up.
@@ -65,7 +64,8 @@ typedef enum tkk_weighting {
  * is 1 in all tensors, their lengths are the sums, and every sequence is computed as if it were an
  * element of a batch (i, j and the lengths above count inside it). longest_q and longest_kv are
  * upper bounds of the lengths of a sequence. Bias cannot be combined with it. Rows before the first
- * start and behind the last one are neither read nor written.
+ * start and behind the last one are neither read nor written. Starts that are out of order or range
+ * give wrong results, and no access outside the tensors.
  *
  * Sources: online softmax by Milakov and Gimelshein (arXiv 1805.02867); recomputing weights from
  * lse in the backward pass, Dao et al. (arXiv 2205.14135, 2307.08691); slopes, Press et al. (arXiv

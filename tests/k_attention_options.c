@@ -111,6 +111,26 @@ static void check_sequences(TestDevice *device, Random *random) {
     CHECK_ALL(cases);
 }
 
+/* Starts that make no sense, of rows and then of keys: the interpreter checks every access. */
+static void check_wrong_starts(TestDevice *device, Random *random) {
+    const AttentionCase c = {1, 2, 1, 175, 158, 16, REF_F16, TKK_CAUSAL, SEQUENCES};
+    static const int32_t wrong[] = {INT32_MIN, 90, 17, INT32_MAX, -1, INT32_MAX};
+    for (int side = 0; side < 2; side++) {
+        AttentionProblem *p = attention_problem(device, random, &c);
+        test_ok(tkc_buffer_write(p->starts[side], 0, wrong, sizeof wrong));
+        for (int i = OUT; i <= LSE; i++) { /* rows of two sequences or of none */
+            double *zeros = calloc((size_t)p->results[i].tensor.room, sizeof *zeros);
+            test_ok(tkc_buffer_write(p->results[i].tensor.buffer, 0, zeros,
+                                     (uint64_t)p->results[i].tensor.room *
+                                         reference_size(p->results[i].tensor.type)));
+            free(zeros);
+        }
+        test_ok(tkk_attention_forward(device->library, NULL, &p->call));
+        test_ok(tkk_attention_backward(device->library, NULL, &p->call));
+        attention_free(p);
+    }
+}
+
 /* The part of weights that is dropped, counted: v is one everywhere and scores are equal, so that
  * out is the number of keys kept over (1 - dropout) * keys. Another seed drops others. */
 static void check_rate(TestDevice *device, Random *random) {
@@ -150,6 +170,7 @@ START_TEST(bias) { test_on_each_device(check_bias); } END_TEST
 START_TEST(dropout) { test_on_each_device(check_dropout); } END_TEST
 START_TEST(relu) { test_on_each_device(check_relu); } END_TEST
 START_TEST(sequences) { test_on_each_device(check_sequences); } END_TEST
+START_TEST(wrong_starts) { test_on_each_device(check_wrong_starts); } END_TEST
 START_TEST(rate) { test_on_each_device(check_rate); } END_TEST
 /* clang-format on */
 
@@ -163,6 +184,7 @@ int main(void) {
     tcase_add_test(tests, dropout);
     tcase_add_test(tests, relu);
     tcase_add_test(tests, sequences);
+    tcase_add_test(tests, wrong_starts);
     tcase_add_test(tests, rate);
     suite_add_tcase(suite, tests);
     return test_main(suite);
