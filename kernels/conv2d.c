@@ -496,6 +496,8 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     call_constant_int(&call, "BLOCK_N", plan->block_n);
     call_constant_int(&call, "BLOCK_H", plan->pixels.h);
     call_constant_int(&call, "BLOCK_W", plan->pixels.w);
+    if (plan->by_lines)
+        call_constant_int(&call, "LINES", plan->pixels.h * plan->pixels.w < 128 ? 2 : 1);
     const int64_t tiles_m = divide_up(s->M, plan->block_m) * s->groups;
     const tkc_grid grid = plan->by_lines
                               ? tkc_grid2(tiles_m, plan->parts)
