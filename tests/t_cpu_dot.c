@@ -309,6 +309,87 @@ START_TEST(every_machine) {
 }
 END_TEST
 
+/* The sum that a loop carries is not written over while others of its elements are still read. */
+START_TEST(carried_and_turned) {
+    enum { N = 32, TURNS = 3 };
+    static float a[N * N], b[N * N], c[N * N], y[N * N], sum[N * N], next[N * N];
+    void *data[4] = {a, b, c, y};
+    const Matrix x[4] = {{"a", DT_f32, 0, N, N, false},
+                         {"b", DT_f32, 0, N, N, false},
+                         {"c", DT_f32, 0, N, N, false},
+                         {"y", DT_f32, 0, N, N, false}};
+    uint64_t seed = 5;
+    Arena arena;
+    arena_init(&arena, 0);
+    Text t = {.arena = &arena};
+    text_puts(&t, "kernel @test(a: *f32, b: *f32, c: *f32, y: *f32)"
+                  " {num_warps = 4, num_stages = 3, num_ctas = 1} {\n");
+    for (uint32_t i = 0; i < 3; i++) {
+        fill(&x[i], data[i], -3, 3, &seed);
+        add_operand(&t, &x[i], DT_f32, false, 1000 + 100 * i);
+    }
+    add_addresses(&t, &x[3], 1300);
+    text_puts(&t, "%1: i32 = constant {value = 0}\n%2: i32 = constant {value = 3}\n"
+                  "%3: i32 = constant {value = 1}\n"
+                  "%200: 32x32xf32 = for %1, %2, %3, %1295 (%4: i32, %5: 32x32xf32) {\n"
+                  "%6: 32x32xf32 = add %5, %5\n"
+                  "%7: 32x32xf32 = permute %6 {order = [1, 0]}\n"
+                  "%8: 32x32xf32 = dot %1095, %1195, %7\nyield %8\n}\n"
+                  "store %1399, %200\nreturn\n}\n");
+    run(t.data, NULL, data);
+    arena_free(&arena);
+    memcpy(sum, c, sizeof sum);
+    for (uint32_t turn = 0; turn < TURNS; turn++) {
+        for (uint32_t i = 0; i < N * N; i++) {
+            next[i] = 2 * sum[i % N * N + i / N];
+            for (uint32_t k = 0; k < N; k++) next[i] += a[i / N * N + k] * b[k * N + i % N];
+        }
+        memcpy(sum, next, sizeof sum);
+    }
+    for (uint32_t i = 0; i < N * N; i++) ck_assert(y[i] == sum[i]);
+}
+END_TEST
+
+/* %to = %from doubled many times: there are 2^100 ways from one to the other. */
+static void add_doublings(Text *t, uint32_t from, uint32_t to) {
+    enum { TIMES = 100 };
+    for (uint32_t i = 0; i < TIMES; i++) {
+        const uint32_t next = i + 1 < TIMES ? to + 1 + i : to;
+        text_printf(t, "%%%u: 32x32xf32 = add %%%u, %%%u\n", next, from, from);
+        from = next;
+    }
+}
+
+/* Nothing that is found out about values takes longer when many ways lead to them. */
+START_TEST(many_ways) {
+    static float zeros[32 * 32], y[32 * 32];
+    void *data[4] = {zeros, zeros, zeros, y};
+    const Matrix x[4] = {{"a", DT_f32, 0, 32, 32, false},
+                         {"b", DT_f32, 0, 32, 32, true},
+                         {"c", DT_f32, 0, 32, 32, false},
+                         {"y", DT_f32, 0, 32, 32, false}};
+    Arena arena;
+    arena_init(&arena, 0);
+    Text t = {.arena = &arena};
+    text_puts(&t, "kernel @test(a: *f32, b: *f32, c: *f32, y: *f32)"
+                  " {num_warps = 4, num_stages = 3, num_ctas = 1} {\n");
+    for (uint32_t i = 0; i < 3; i++) add_operand(&t, &x[i], DT_f32, false, 1000 + 100 * i);
+    add_addresses(&t, &x[3], 1300);
+    add_doublings(&t, 1195, 2000);
+    text_puts(&t, "%1: i32 = constant {value = 0}\n%2: i32 = constant {value = 3}\n"
+                  "%3: i32 = constant {value = 1}\n%200: 32x32xf32, %201: 32x32xf32 = for %1, %2, "
+                  "%3, %1295, %1095 (%4: i32, %5: 32x32xf32, %6: 32x32xf32) {\n");
+    add_doublings(&t, 5, 3000);
+    add_doublings(&t, 6, 4000);
+    text_puts(&t, "%8: 32x32xf32 = dot %4000, %2000, %3000\nyield %8, %4000\n}\n"
+                  "%9: 32x32xf32 = add %200, %201\nstore %1399, %9\nreturn\n}\n");
+    y[0] = 1;
+    run(t.data, NULL, data);
+    arena_free(&arena);
+    for (uint32_t i = 0; i < 32 * 32; i++) ck_assert(y[i] == 0);
+}
+END_TEST
+
 /* ---- rounding ----------------------------------------------------------------------- */
 
 static float round_tf32(float x) { /* to 10 bits, ties away from zero */
@@ -485,4 +566,5 @@ START_TEST(scaled) {
 }
 END_TEST
 
-UNIT_MAIN("cpu_dot", every_kind, every_form, every_machine, rounding, special_values, scaled)
+UNIT_MAIN("cpu_dot", every_kind, every_form, every_machine, carried_and_turned, many_ways, rounding,
+          special_values, scaled)

@@ -14,10 +14,18 @@
 #include "compiler/cpu/emit.h"
 
 enum { LEAST_BYTES = 1024 }; /* of a block: less is there before one could ask */
+enum { MOST_VISITS = 256 };  /* of values on the way to a derivative */
 
-/* d value / d turn of the loop, or, when it is NULL, / d program_id(0): an i64; NULL: 0. False: not
- * known, or not the same for all lanes. */
-static bool derivative(Emitter *e, const Op *loop, const Value *value, Reg *change);
+/* By what, and how often values were visited so far: once for each way that leads to them. */
+typedef struct By {
+    Emitter *e;
+    const Op *loop; /* its turns; NULL: program_id(0) */
+    uint32_t visits;
+} By;
+
+/* d value / d turn of the loop, or / d program_id(0): an i64; NULL: 0. False: not known, or not the
+ * same for all lanes. */
+static bool derivative(By *by, const Value *value, Reg *change);
 
 static Reg extended(Emitter *e, const Value *scalar) {
     return LLVMBuildSExtOrBitCast(e->b, scalar_of(e, scalar), e->i64, "");
@@ -52,10 +60,11 @@ static bool derivative_of_argument(Emitter *e, const Op *loop, const Value *valu
     return false;
 }
 
-static bool derivative_of_product(Emitter *e, const Op *loop, const Op *op, Reg *change) {
+static bool derivative_of_product(By *by, const Op *op, Reg *change) {
+    Emitter *e = by->e;
     Reg d[2];
     for (uint32_t i = 0; i < 2; i++)
-        if (!derivative(e, loop, op_operand(op, i), &d[i])) return false;
+        if (!derivative(by, op_operand(op, i), &d[i])) return false;
     *change = NULL;
     if (!d[0] && !d[1]) return true;
     const Value *other = op_operand(op, d[0] ? 1 : 0);
@@ -66,10 +75,11 @@ static bool derivative_of_product(Emitter *e, const Op *loop, const Op *op, Reg 
     return true;
 }
 
-static bool derivative_of_sum(Emitter *e, const Op *loop, const Op *op, Reg *change) {
+static bool derivative_of_sum(By *by, const Op *op, Reg *change) {
+    Emitter *e = by->e;
     Reg d[2];
     for (uint32_t i = 0; i < 2; i++)
-        if (!derivative(e, loop, op_operand(op, i), &d[i])) return false;
+        if (!derivative(by, op_operand(op, i), &d[i])) return false;
     if (op->code == OP_offset && d[1]) {
         const Type *element = type_element(op_operand(op, 0)->type)->element;
         d[1] = LLVMBuildMul(e->b, d[1], const_i64(e, type_element_size(element)), "");
@@ -79,9 +89,12 @@ static bool derivative_of_sum(Emitter *e, const Op *loop, const Op *op, Reg *cha
     return true;
 }
 
-static bool derivative(Emitter *e, const Op *loop, const Value *value, Reg *change) {
+static bool derivative(By *by, const Value *value, Reg *change) {
+    Emitter *e = by->e;
+    const Op *loop = by->loop;
     const Op *op = value->op;
     *change = NULL;
+    if (by->visits++ == MOST_VISITS) return false;
     if (loop && !is_inside(value, loop)) return true;
     if (!op && loop) return derivative_of_argument(e, loop, value, change);
     if (!op) return !type_is_block(value->type);
@@ -100,19 +113,19 @@ static bool derivative(Emitter *e, const Op *loop, const Value *value, Reg *chan
     case OP_reshape:
     case OP_hint:
     case OP_bitcast:
-    case OP_cast: return derivative(e, loop, op_operand(op, 0), change);
+    case OP_cast: return derivative(by, op_operand(op, 0), change);
     case OP_add:
     case OP_sub:
-    case OP_offset: return derivative_of_sum(e, loop, op, change);
-    case OP_mul: return derivative_of_product(e, loop, op, change);
+    case OP_offset: return derivative_of_sum(by, op, change);
+    case OP_mul: return derivative_of_product(by, op, change);
     case OP_rem: /* but for the end of a row of programs; a quotient changes only there */
-        return derivative(e, loop, op_operand(op, 0), change);
+        return derivative(by, op_operand(op, 0), change);
     default: break;
     }
     if (type_is_block(value->type) || op->region_count) return false;
     const bool quotient = op->code == OP_div;
     for (uint32_t i = 0; i < op->operand_count; i++)
-        if (!derivative(e, loop, op_operand(op, i), change) || (*change && !quotient)) return false;
+        if (!derivative(by, op_operand(op, i), change) || (*change && !quotient)) return false;
     *change = NULL;
     return true;
 }
@@ -126,9 +139,10 @@ void ask_ahead(Nest *nest, const Value *value, const Place *place) {
         return;
     const uint32_t size = type_element_size(type_element(value->type));
     const Value *pointer = op_operand(op, 0);
+    By by = {.e = e};
     Reg change, base, step;
     if ((uint64_t)value->type->count * size < LEAST_BYTES || info_of(e, pointer)->has_load ||
-        !derivative(e, NULL, pointer, &change) || !change ||
+        !derivative(&by, pointer, &change) || !change ||
         !eval_affine(nest, pointer, place, &base, &step) || !LLVMIsConstant(step) ||
         LLVMConstIntGetZExtValue(step) != size)
         return;
@@ -141,9 +155,10 @@ void ask_ahead(Nest *nest, const Value *value, const Place *place) {
 void ask_next_turn(Nest *nest, const Op *load, Reg base) {
     Emitter *e = nest->e;
     const Op *loop = e->region->parent;
+    By by = {.e = e, .loop = loop};
     Reg change;
     if (e->bounds || !loop || loop->code != OP_for || load->parent != e->region ||
-        !derivative(e, loop, op_operand(load, 0), &change) || !change)
+        !derivative(&by, op_operand(load, 0), &change) || !change)
         return;
     Reg operands[4] = {as_pointer(e, LLVMBuildAdd(e->b, base, change, "")), const_i32(e, 0),
                        const_i32(e, 2), const_i32(e, 1)};

@@ -64,7 +64,7 @@ static void carry_add(Carry *c, const Value *to, const Value *from) {
 /* Does computing `v` look at a slot that is written, other than at the same element? */
 static bool looks_elsewhere(Emitter *e, const Carry *c, const Value *v, const Type *space,
                             bool here, uint32_t walk) {
-    const ValueInfo *info = info_of(e, v);
+    ValueInfo *info = info_of(e, v);
     if (!type_is_block(v->type)) return false;
     if (info->ready) {
         for (uint32_t i = 0; i < c->count; i++)
@@ -73,7 +73,8 @@ static bool looks_elsewhere(Emitter *e, const Carry *c, const Value *v, const Ty
                        memcmp(v->type->shape, space->shape, sizeof v->type->shape) != 0;
         return false;
     }
-    if (!v->op) return false;
+    if (!v->op || info->mark == walk + 1 || (info->mark == walk && here)) return false;
+    info->mark = here ? walk : walk + 1;
     const bool same = op_is(v->op, OPF_ELEMENT) || v->op->code == OP_map || v->op->code == OP_hint;
     for (uint32_t i = 0; i < v->op->operand_count; i++)
         if (looks_elsewhere(e, c, op_operand(v->op, i), space, here && same, walk)) return true;
@@ -83,7 +84,8 @@ static bool looks_elsewhere(Emitter *e, const Carry *c, const Value *v, const Ty
 /* Does it look at a written slot at all? */
 static bool looks(Emitter *e, const Carry *c, const Value *v) {
     static const Type none = {0};
-    return looks_elsewhere(e, c, v, &none, false, 0);
+    e->walk += 2;
+    return looks_elsewhere(e, c, v, &none, false, e->walk);
 }
 
 static bool same_shape(const Type *a, const Type *b) {
@@ -101,7 +103,8 @@ static void carry_write(Emitter *e, const Carry *c) {
     for (uint32_t i = 1; i < c->count; i++) mixed |= !same_shape(c->to[i]->type, c->to[0]->type);
     for (uint32_t i = 0; i < c->count; i++) {
         if (done[i] || info_of(e, c->from[i])->ready) continue;
-        if (looks_elsewhere(e, c, c->from[i], c->from[i]->type, true, 0) ||
+        e->walk += 2;
+        if (looks_elsewhere(e, c, c->from[i], c->from[i]->type, true, e->walk) ||
             (mixed && looks(e, c, c->from[i])))
             force(e, c->from[i]);
     }

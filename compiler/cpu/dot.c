@@ -106,12 +106,15 @@ static bool is_zero(const Value *v) {
 }
 
 /* Only element by element, at the same place. */
-static bool reads_here(Emitter *e, const Value *v, const Value *carried) {
-    if (v == carried || !type_is_block(v->type) || info_of(e, v)->ready || !v->op) return true;
-    for (uint32_t i = 0; i < v->op->operand_count; i++) {
-        const Value *x = op_operand(v->op, i);
-        if (op_is(v->op, OPF_ELEMENT) ? !reads_here(e, x, carried) : x == carried) return false;
-    }
+static bool reads_here(Emitter *e, const Value *v, const Value *carried, bool here, uint32_t walk) {
+    ValueInfo *info = info_of(e, v);
+    if (v == carried) return here;
+    if (!type_is_block(v->type) || info->ready || !v->op) return true;
+    if (info->mark == walk + 1 || (info->mark == walk && here)) return true;
+    info->mark = here ? walk : walk + 1;
+    const bool same = here && op_is(v->op, OPF_ELEMENT);
+    for (uint32_t i = 0; i < v->op->operand_count; i++)
+        if (!reads_here(e, op_operand(v->op, i), carried, same, walk)) return false;
     return true;
 }
 
@@ -125,7 +128,8 @@ static bool use_carried_slot(Emitter *e, const Op *op) {
     const Value *carried = loop->regions[0]->arguments[use_index(use) + 1];
     const ValueInfo *from = info_of(e, carried);
     if (!from->ready || is_needed_after(e, carried, op)) return false;
-    if (!reads_here(e, op_operand(op, op->operand_count - 1), carried)) return false;
+    e->walk += 2;
+    if (!reads_here(e, op_operand(op, op->operand_count - 1), carried, true, e->walk)) return false;
     ValueInfo *info = info_of(e, result);
     info->slot = from->slot;
     info->has_slot = true;

@@ -66,13 +66,13 @@ static bool load_follows(Emitter *e, const Op *load, uint32_t dim) {
     return good;
 }
 
-/* The dimension along which the elements of a value that is prepared are neighbours. */
-static uint32_t neighbour_dim(Emitter *e, const Value *v) {
-    const ValueInfo *info = info_of(e, v);
+static uint32_t find_neighbours(Emitter *e, const Value *v, uint32_t walk) {
+    ValueInfo *info = info_of(e, v);
     const uint32_t last = v->type->rank - 1;
-    if (info->ready || info->stored || !v->op) return last;
+    if (info->ready || info->stored || !v->op || info->mark == walk) return last;
+    info->mark = walk;
     if (v->op->code == OP_permute) {
-        const uint32_t from = neighbour_dim(e, op_operand(v->op, 0));
+        const uint32_t from = find_neighbours(e, op_operand(v->op, 0), walk);
         const int64_t *order = op_attribute(v->op, ATTR_order)->ints;
         for (uint32_t d = 0; d <= last; d++)
             if (order[d] == from) return d;
@@ -83,20 +83,26 @@ static uint32_t neighbour_dim(Emitter *e, const Value *v) {
         for (uint32_t i = 0; i < v->op->operand_count; i++) {
             const Value *x = op_operand(v->op, i);
             if (!type_is_block(x->type) || (info->has_load && !info_of(e, x)->has_load)) continue;
-            const uint32_t dim = neighbour_dim(e, x);
+            const uint32_t dim = find_neighbours(e, x, walk);
             if (dim != last) return dim;
         }
     return last;
 }
 
+/* The dimension along which the elements of a value that is prepared are neighbours. */
+static uint32_t neighbour_dim(Emitter *e, const Value *v) {
+    e->walk += 2;
+    return find_neighbours(e, v, e->walk);
+}
+
 /* ---- packing ------------------------------------------------------------------------ */
 
-/* An operand along its rows (m or n). */
+/* `x` is the dimension that is not k: m of a is the last but one, n of b the last. */
 static bool is_a_along(const Value *v, uint32_t x) {
     return x == v->type->rank - 2;
 }
 
-/* Some rows of a matrix of the value; all of all of them when batch is NULL. */
+/* Rows along x: some of one matrix of the value; all of all its matrices when batch is NULL. */
 typedef struct Part {
     Reg batch, first;
     uint32_t count;
@@ -126,7 +132,7 @@ static Reg element_at(const Dot *d, uint64_t slot, Reg index) {
     return byte_offset(d->e, slot_pointer(d->e, slot), offset);
 }
 
-/* Converted rows, which lie along `x`, with `pitch` units from one to the next. */
+/* Converted rows, one for each place along `x`, with `pitch` units from one to the next. */
 static void pack_rows(const Dot *d, const Value *v, uint32_t x, const Part *part, uint64_t slot,
                       uint64_t pitch) {
     Emitter *e = d->e;

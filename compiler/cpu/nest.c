@@ -563,10 +563,12 @@ bool eval_affine(Nest *nest, const Value *value, const Place *place, Reg *base, 
 
 /* ---- bodies without a mask ---------------------------------------------------------- */
 
-static const Value *find_mask(Emitter *e, const Value *value) {
-    const ValueInfo *info = info_of(e, value);
+static const Value *find_mask(Emitter *e, const Value *value, uint32_t walk) {
+    ValueInfo *info = info_of(e, value);
     const Op *op = value->op;
     if (!type_is_block(value->type) || !op || info->ready || !info->has_load) return NULL;
+    if (info->mark == walk) return NULL;
+    info->mark = walk;
     if (op->code == OP_load) {
         const Value *mask = op->operand_count > 1 ? op_operand(op, 1) : NULL;
         int64_t constant;
@@ -574,7 +576,7 @@ static const Value *find_mask(Emitter *e, const Value *value) {
     }
     if (!op_is(op, OPF_ELEMENT) && op->code != OP_hint) return NULL;
     for (uint32_t i = 0; i < op->operand_count; i++) {
-        const Value *mask = find_mask(e, op_operand(op, i));
+        const Value *mask = find_mask(e, op_operand(op, i), walk);
         if (mask) return mask;
     }
     return NULL;
@@ -584,9 +586,10 @@ const Value *mask_of(Emitter *e, uint32_t count, const Value *const *values) {
     enum { MOST_COST = 64 };
     const Value *mask = NULL;
     uint32_t cost = 0;
+    e->walk += 2;
     for (uint32_t i = 0; i < count; i++) {
         cost += info_of(e, values[i])->cost;
-        if (!mask) mask = find_mask(e, values[i]);
+        if (!mask) mask = find_mask(e, values[i], e->walk);
     }
     return cost <= MOST_COST && mask && !info_of(e, mask)->has_load ? mask : NULL;
 }
