@@ -166,9 +166,8 @@ static void hide_roots(Sink *s) {
     }
 }
 
-/* Is there a way from one block to the other, of one step or more, and not over `avoided`? */
-static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to,
-                    LLVMBasicBlockRef avoided) {
+/* Is there a way from one block to the other, of one step or more? */
+static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to) {
     VEC(LLVMBasicBlockRef) reached = {0};
     vec_push(e->arena, &reached, from);
     for (uint32_t i = 0; i < reached.length; i++) {
@@ -176,7 +175,6 @@ static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to,
         for (unsigned k = 0; k < LLVMGetNumSuccessors(end); k++) {
             LLVMBasicBlockRef next = LLVMGetSuccessor(end, k);
             bool known = false;
-            if (next == avoided) continue;
             if (next == to) return true;
             for (uint32_t j = 0; j < reached.length; j++) known |= reached.data[j] == next;
             if (!known) vec_push(e->arena, &reached, next);
@@ -185,13 +183,25 @@ static bool reaches(Emitter *e, LLVMBasicBlockRef from, LLVMBasicBlockRef to,
     return false;
 }
 
-/* Behind a loop that it is not in; it may be in one around that. */
+/* A loop of one block, as inner loops without branches are. */
+static bool is_inner_loop(LLVMBasicBlockRef block) {
+    Scalar end = LLVMGetBasicBlockTerminator(block);
+    for (unsigned k = 0; k < LLVMGetNumSuccessors(end); k++)
+        if (LLVMGetSuccessor(end, k) == block) return true;
+    return false;
+}
+
+/* Is the block behind a loop, and in none? Or in one with inner loops, but in none of those? */
 static bool is_behind_loops(Emitter *e, LLVMBasicBlockRef block) {
+    const bool in_loop = reaches(e, block, block);
     bool behind = false;
+    if (is_inner_loop(block)) return false;
     for (LLVMBasicBlockRef other = LLVMGetFirstBasicBlock(e->function); other && !behind;
-         other = LLVMGetNextBasicBlock(other))
+         other = LLVMGetNextBasicBlock(other)) {
+        if (other == block || !reaches(e, other, block)) continue;
         behind =
-            other != block && reaches(e, other, other, block) && reaches(e, other, block, NULL);
+            in_loop ? is_inner_loop(other) && reaches(e, block, other) : reaches(e, other, other);
+    }
     return behind;
 }
 
