@@ -175,8 +175,9 @@ TKC_API tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream
                                         const tkk_quantized_matmul *problem);
 
 /* Rows of x (f16, bf16, f32; finite) as q, of the same shape (i8, f8e4m3, f8e5m2), and scales
- * [rows] (f32): q scale is nearest to x, and the largest |q| of a row is the largest its dtype has.
- * For columns give tensors with their dimensions exchanged. */
+ * [rows] (f32): q scale is nearest to x, and the largest |q| of a row is the largest its dtype has
+ * (less where the scale would not be a normal number; rows of zeros have the scale 1). For columns
+ * give tensors with their dimensions exchanged. */
 TKC_API tkc_status tkk_quantize(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                                 const tkk_tensor *q, const tkk_tensor *scale);
 

@@ -158,6 +158,8 @@ static void check_forms(TestDevice *device, Random *random) {
          false, false, EACH, EACH},
         {2, 10, 30, 200, REF_BF16, REF_BF16, TKK_SILU, TKK_SPLIT_K, 3, 0.25, -1, true, true, false,
          true, EACH, SHARED},
+        {1, 16, 20, 1100, REF_F32, REF_F32, TKK_NO_ACTIVATION, TKK_AUTO_SCHEDULE, 0, 1, 1, true,
+         false, false, false, EACH, EACH}, /* split, where there are processors for it */
         {1, 16, 16, 0, REF_F16, REF_F16, TKK_NO_ACTIVATION, TKK_SPLIT_K, 3, 1, 1, true, true, true,
          false, EACH, EACH},
         {0, 16, 16, 16, REF_F16, REF_F16, TKK_NO_ACTIVATION, TKK_TILES, 0, 1, 1, false, false,
