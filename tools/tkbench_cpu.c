@@ -107,8 +107,8 @@ static void let_them_rest(void) {
 
 static tkc_status run_matmul(Bench *bench, Samples *samples, int side) {
     const char *constants[][2] = {
-        {"PRECISION", "'ieee'"}, {"EVEN_MN", "True"}, {"EVEN_K", "True"}, {"BLOCK_M", "128"},
-        {"BLOCK_N", "256"},      {"BLOCK_K", "256"},  {NULL, NULL}};
+        {"PRECISION", "'ieee'"}, {"EVEN_MN", "True"}, {"EVEN_K", "True"}, {"BLOCK_M", "256"},
+        {"BLOCK_N", "512"},      {"BLOCK_K", "128"},  {NULL, NULL}};
     void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
     Sgemm *sgemm = library ? (Sgemm *)dlsym(library, "cblas_sgemm") : NULL;
     void (*set_threads)(int) =
@@ -123,7 +123,7 @@ static tkc_status run_matmul(Bench *bench, Samples *samples, int side) {
     const uint64_t count = (uint64_t)side * (uint64_t)side;
     for (int i = 0; i < 3; i++) data[i] = add_buffer(&p, count);
     for (int i = 0; i < 6; i++) add_int(&p, side);
-    p.grid = tkc_grid1(tkc_cdiv(side, 128) * tkc_cdiv(side, 256));
+    p.grid = tkc_grid1(tkc_cdiv(side, 256) * tkc_cdiv(side, 512));
     set_threads((int)p.threads);
     for (int i = 0; p.status == TKC_OK && (i < 2 || !samples_done(samples)); i++) {
         let_them_rest();
