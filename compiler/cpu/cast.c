@@ -119,8 +119,21 @@ static Reg narrow_bits(Emitter *e, DType to, bool rtz, Reg x) {
     return trunc_to(e, r, f.width == 16 ? e->i16 : e->i8);
 }
 
+/* The upper half, one more when what is cut off is more than a half of it, or a half and the rest
+ * is odd: it runs over into the exponent, and to infinity, as it should. */
+static Reg round_to_bf16(Emitter *e, Reg x) {
+    Reg u = to_type(e, x, e->i32);
+    Reg cut = const_int_like(u, 16), nan = LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, "");
+    Reg odd = LLVMBuildAnd(e->b, LLVMBuildLShr(e->b, u, cut, ""), const_int_like(u, 1), "");
+    u = LLVMBuildAdd(e->b, LLVMBuildAdd(e->b, u, const_int_like(u, 0x7fff), ""), odd, "");
+    u = pick(e, nan, const_int_like(u, 0x7fffffff), u);
+    return LLVMBuildTrunc(e->b, LLVMBuildLShr(e->b, u, cut, ""), lanes_type(e->i16, width_of(x)),
+                          "");
+}
+
 Reg narrow_from_f32(Emitter *e, DType to, bool rtz, Reg x) {
     if (to == DT_f32) return x;
+    if (to == DT_bf16 && !rtz) return round_to_bf16(e, x);
     if (to != DT_f16 || rtz) return narrow_bits(e, to, rtz, x);
     Reg half = LLVMBuildFPTrunc(e->b, x, lanes_type(e->half, width_of(x)), "");
     Reg nan = LLVMBuildFCmp(e->b, LLVMRealUNO, x, x, ""), r = to_type(e, half, e->i16);
