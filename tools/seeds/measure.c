@@ -19,9 +19,10 @@ static void give_up(Turn *turn, const char *why) {
     turn->open = false;
 }
 
-/* The threads of the series before this one may still spin for work. */
-static void settle(void) {
-    nanosleep(&(struct timespec){.tv_nsec = 8000000}, NULL);
+/* The threads of the other process spin for work for a while before they sleep. */
+static void settle(bool torch, bool *last) {
+    if (torch != *last) nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    *last = torch;
 }
 
 /* Seconds of one pass; negative when it failed. */
@@ -71,13 +72,14 @@ void seed_measure(Bench *bench, SeedPeer *peer, SeedRow *row) {
         turns[i].series = &row->series[i];
         if (row->series[i].expected <= 0) open_turn(bench, peer, row, &turns[i]);
     }
+    bool last = !row->series[0].torch;
     double start = now_seconds();
     for (uint32_t round = 0; round < rounds; round++) {
         if (round > 0 && now_seconds() - start > most) break;
         for (uint32_t i = 0; i < row->series_count; i++) {
             Turn *turn = &turns[i];
             if (!turn->open) continue;
-            settle();
+            settle(turn->series->torch, &last);
             double seconds = turn->run ? sample_run(turn->run, least)
                                        : seed_peer_sample(peer, least, turn->series->why,
                                                           sizeof turn->series->why);
