@@ -187,6 +187,7 @@ bool seed_write_gallery(Bench *bench, const SeedRows *rows, const char *torch, c
     const char *seed = "";
     for (uint32_t first = 0, end; first < rows->length; first = end) {
         end = seed_table_end(rows, first);
+        if (!seed_has_figures(rows, first)) continue;
         if (strcmp(seed, rows->data[first].seed) != 0) {
             seed = rows->data[first].seed;
             text_printf(&page, "<h2>%s</h2>\n", title_of(seed));

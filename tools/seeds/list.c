@@ -185,14 +185,15 @@ static void list_memory(Lister *list) {
         }
 }
 
-void seed_list(Arena *arena, bool quick, bool torch, const char *only, SeedRows *rows) {
-    SeedRows all = {0};
-    Lister list = {arena, &all, quick, torch};
+bool seed_list(Arena *arena, bool quick, bool torch, const char *only, SeedRows *rows) {
+    Lister list = {arena, rows, quick, torch};
+    bool some = false;
     list_layers(&list);
     list_backends(&list);
     list_memory(&list);
     list_embeds(&list);
     list_fused(&list);
-    for (uint32_t i = 0; i < all.length; i++)
-        if (!only || strcasestr(all.data[i].table, only)) vec_push(arena, rows, all.data[i]);
+    for (uint32_t i = 0; i < rows->length; i++)
+        some |= rows->data[i].wanted = !only || strcasestr(rows->data[i].table, only);
+    return some;
 }

@@ -10,6 +10,13 @@ uint32_t seed_table_end(const SeedRows *rows, uint32_t first) {
     return end;
 }
 
+bool seed_has_figures(const SeedRows *rows, uint32_t first) {
+    for (uint32_t i = first; i < seed_table_end(rows, first); i++)
+        for (uint32_t s = 0; s < rows->data[i].series_count; s++)
+            if (rows->data[i].series[s].measured) return true;
+    return false;
+}
+
 /* ---- tables ----------------------------------------------------------------------------- */
 
 static const SeedSeries *torch_series(const SeedRow *row) {

@@ -67,11 +67,14 @@ static bool measure_all(Bench *bench, SeedPeer *peer, SeedRows *rows, const Seed
                         const char *torch) {
     double started = now_seconds();
     bool good = true;
+    uint32_t count = 0;
     for (uint32_t first = 0, end; first < rows->length; first = end) {
         end = seed_table_end(rows, first);
+        if (!rows->data[first].wanted) continue;
         for (uint32_t i = first; i < end; i++) {
             SeedRow *row = &rows->data[i];
             show_progress(rows, i, started);
+            count++;
             if (is_done(row)) continue;
             if (i > first) skip_slow(bench, row - 1, row);
             seed_measure(bench, peer, row);
@@ -86,7 +89,7 @@ static bool measure_all(Bench *bench, SeedPeer *peer, SeedRows *rows, const Seed
         fflush(stdout);
     }
     show_progress(rows, rows->length, started);
-    printf("\n%u problems in %.0f s\n", rows->length, now_seconds() - started);
+    printf("\n%u problems in %.0f s\n", count, now_seconds() - started);
     return good;
 }
 
@@ -99,7 +102,7 @@ static bool write_tables(Bench *bench, const SeedRows *rows, const char *folder)
     }
     for (uint32_t first = 0, end; first < rows->length; first = end) {
         end = seed_table_end(rows, first);
-        seed_print_table(rows, first, end - first, stream);
+        if (seed_has_figures(rows, first)) seed_print_table(rows, first, end - first, stream);
     }
     return fclose(stream) == 0;
 }
@@ -116,8 +119,7 @@ ExitStatus seed_run_all(Bench *bench, const SeedOptions *options) {
             return STATUS_REFUSED;
         }
     }
-    seed_list(bench->arena, bench->quick, peer != NULL, options->only, &rows);
-    if (rows.length == 0) {
+    if (!seed_list(bench->arena, bench->quick, peer != NULL, options->only, &rows)) {
         tool_error("--only %s: there is no such table", options->only);
         seed_peer_stop(peer);
         return STATUS_USAGE;

@@ -53,6 +53,7 @@ enum { SEED_MOST_SERIES = 6 };
 typedef struct SeedRow {
     const char *seed, *table; /* "004", "nn.Linear forward"; rows of a table stand together */
     const char *label;        /* "input=32x64, features=128" */
+    bool wanted;              /* to be measured now */
     double x;                 /* place in the picture; 0: the picture has bars */
     SeedProblem problem;
     SeedSeries series[SEED_MOST_SERIES];
@@ -65,14 +66,14 @@ typedef struct SeedOptions {
     const char *folder; /* where the pictures go, or NULL */
     const char *json;   /* report, written after every row; or NULL */
     const char *torch;  /* Python with PyTorch, or NULL */
-    const char *only;   /* tables whose name contains it; NULL: all */
+    const char *only;   /* measure tables whose name contains it; NULL: all */
     bool resume;        /* take over what `json` already has */
     bool profile;       /* time by kernel */
 } SeedOptions;
 
-/* list.c: all rows, or those of tables whose name contains `only`; fewer and smaller ones when
- * `quick`. */
-void seed_list(Arena *arena, bool quick, bool torch, const char *only, SeedRows *rows);
+/* list.c: all rows, fewer and smaller ones when `quick`. Those are wanted that belong to tables
+ * whose name contains `only` (NULL: all); false: there are none. */
+bool seed_list(Arena *arena, bool quick, bool torch, const char *only, SeedRows *rows);
 
 /* run.c: a problem set up on the device. */
 typedef struct SeedRun SeedRun;
@@ -102,6 +103,8 @@ void seed_print_table(const SeedRows *rows, uint32_t first, uint32_t count, FILE
 bool seed_write_json(Bench *bench, const SeedRows *rows, const char *torch, const char *path);
 /* Takes over the figures of rows that the report has; false: it is no such report. */
 bool seed_read_json(Bench *bench, SeedRows *rows, const char *path);
+/* Was anything of the table that begins there measured? */
+bool seed_has_figures(const SeedRows *rows, uint32_t first);
 /* First row of the next table. */
 uint32_t seed_table_end(const SeedRows *rows, uint32_t first);
 
