@@ -160,6 +160,12 @@ static const Blocks blocks32[3][4] = {
     [BACKWARD_KV] = {{64, 64, 8, 2}, {64, 64, 8, 2}, {32, 64, 8, 2}, {32, 32, 8, 1}},
     [BACKWARD_Q] = {{64, 64, 8, 2}, {128, 32, 8, 2}, {64, 32, 8, 2}, {32, 32, 8, 1}},
 };
+/* f32 where a program has 99 KB of shared memory: head dimensions up to 128, 256. */
+static const Blocks blocks32_small[3][2] = {
+    [FORWARD] = {{64, 16, 8, 2}, {32, 16, 8, 2}},
+    [BACKWARD_KV] = {{16, 32, 4, 2}, {16, 16, 4, 1}},
+    [BACKWARD_Q] = {{32, 32, 8, 1}, {16, 16, 4, 1}},
+};
 
 /* On host cores scores and operands of a block should fit the second cache, whatever the dtype;
  * wide blocks mean less to do for each row on the way. */
@@ -208,6 +214,8 @@ static Blocks pick(const tkk_library *library, const tkk_attention *p, int kerne
     int64_t dim = p->q.shape[D];
     const Blocks *by_dim = (p->q.dtype == TKC_F32 ? blocks32 : blocks16)[kernel];
     Blocks blocks = by_dim[dim <= 32 ? 0 : dim <= 64 ? 1 : dim <= 128 ? 2 : 3];
+    if (p->q.dtype == TKC_F32 && dim > 64 && has_small_shared(library))
+        blocks = blocks32_small[kernel][dim > 128];
     blocks.m = fit(blocks.m, longest_q(p));
     blocks.n = fit(blocks.n, longest_kv(p));
     return blocks;

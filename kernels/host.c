@@ -352,6 +352,14 @@ bool runs_on_host(const tkk_library *library) {
     return !strncmp(target, "cpu", 3) || !strcmp(target, "interp");
 }
 
+bool has_small_shared(const tkk_library *library) {
+    static const char *const names[] = {"sm_86", "sm_89", "sm_120"};
+    const char *target = tkc_device_target(library->device);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strncmp(target, names[i], strlen(names[i]))) return true;
+    return false;
+}
+
 uint32_t processors(const tkk_library *library) {
     return tkc_device_processors(library->device);
 }

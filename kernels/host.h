@@ -72,6 +72,8 @@ void library_record(tkk_library *library, CallRecord *record, void *user);
 /* Whether programs of a launch run as vector code on host cores, so that blocks should fit caches
  * and not registers of many threads. */
 bool runs_on_host(const tkk_library *library);
+/* A GPU with 99 KB of shared memory a program, where others have 163 or more. */
+bool has_small_shared(const tkk_library *library);
 /* Cores or multiprocessors: how many programs should run at the same time, at least. */
 uint32_t processors(const tkk_library *library);
 /* Where a tensor's first element lies, as the device counts. */
