@@ -4,7 +4,7 @@
 
 #include "runtime/emu/emu.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

@@ -14,7 +14,7 @@
 #include "kernels/kernels.h"
 #include "tests/reference.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <string.h>
 

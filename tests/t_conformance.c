@@ -5,7 +5,7 @@
  */
 #include "runtime/tkc.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* t_emu_bench.c: the emulator's benchmarks run clean and do what they say they do. */
 #include "runtime/emu/bench.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 
 START_TEST(benches) {

@@ -4,7 +4,7 @@
 #include "compiler/base.h"
 #include "runtime/tkc.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * anywhere else. */
 #include "runtime/frontend.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>

@@ -1,6 +1,6 @@
 /* t_layout.c: linear layouts. Small cases are checked element by element against what the words in
  * layout.h say; the mma fragments against the formulas of the PTX ISA; large ones by properties. */
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -6,7 +6,7 @@
 #include "compiler/interp.h"
 #include "compiler/passes/pass.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

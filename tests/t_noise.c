@@ -1,7 +1,7 @@
 /* t_noise.c: files of the project with bytes changed, cut, doubled and exchanged are fed to the
  * front end and to the IR reader, some hundred times each. The seed is printed; TKC_SEED=n runs
  * that one again, TKC_ROUNDS=n more rounds. A crash or a leak is found by the sanitizers. */
-#include <check.h>
+#include "tests/check_quick.h"
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* t_npy.c: .npy files that are right, and every way of being wrong that has a message. */
 #include "runtime/tkc.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

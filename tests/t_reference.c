@@ -2,7 +2,7 @@
  * against differences of its forward pass, the matrix product against three loops. */
 #include "tests/reference.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

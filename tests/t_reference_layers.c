@@ -2,7 +2,7 @@
  * differences say so. */
 #include "tests/reference_layers.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <math.h>
 #include <stdlib.h>
 

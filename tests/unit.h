@@ -5,7 +5,7 @@
 
 #include "compiler/ir.h"
 
-#include <check.h>
+#include "tests/check_quick.h"
 #include <stdio.h>
 #include <stdlib.h>
 
