@@ -156,6 +156,28 @@ START_TEST(vectors_of_atomics) {
 }
 END_TEST
 
+/* A sorted axis within a warp takes a compare, a choice and at most one shuffle a register and
+ * step, and no shared memory. */
+START_TEST(sorting_network) {
+    static const char source[] = "import triton\n"
+                                 "import triton.language as tl\n"
+                                 "@triton.jit\n"
+                                 "def order(x: '*fp32:16', y: '*fp32:16'):\n"
+                                 "    i = tl.arange(0, 64)[:, None] * 128\n"
+                                 "    i = i + tl.arange(0, 128)[None, :]\n"
+                                 "    tl.store(y + i, tl.sort(tl.load(x + i)))\n";
+    enum { STEPS = 7 * 8 / 2, REGISTERS = 64 * 128 / 128 };
+    Compiled c = compile_lines(source, "sm_80");
+    ck_assert_uint_eq(count(&c, "setp.gt.f32"), STEPS * REGISTERS);
+    ck_assert_uint_eq(count(&c, "selp"), STEPS * REGISTERS);
+    ck_assert_uint_eq(count(&c, "shfl.sync.bfly"), (5 + 4 + 3 + 2 + 1) * REGISTERS);
+    ck_assert_uint_eq(count(&c, "shfl"), count(&c, "shfl.sync.bfly"));
+    ck_assert_uint_eq(count(&c, "bar.sync") + count(&c, "shared."), 0);
+    ck_assert_uint_lt(c.ptx.length, 300000);
+    arena_free(&c.arena);
+}
+END_TEST
+
 START_TEST(lines_of_the_source) {
     Compiled c = compile_lines(add_source, "sm_90a");
     ck_assert_uint_eq(count(&c, ".target sm_90a\n"), 1); /* not "sm_90a, debug" */
@@ -222,6 +244,7 @@ int main(void) {
     tcase_add_loop_test(all, matmul_loop, 0, 2);
     tcase_add_test(all, vectors_under_a_mask);
     tcase_add_test(all, vectors_of_atomics);
+    tcase_add_test(all, sorting_network);
     tcase_add_test(all, lines_of_the_source);
     tcase_add_test(all, same_bytes);
     tcase_add_test(all, threads_at_once);

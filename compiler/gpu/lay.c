@@ -248,7 +248,11 @@ static Choice plain_choice(Lay *l, const Op *op, uint32_t index) {
         best = or_any(l, of_operands(l, op), op_operand(op, 0)->type);
         best.layout = keep(l, layout_concat(best.layout));
         return best;
-    case OP_gather: return or_any(l, choice_of(l, op_operand(op, 1)), result->type);
+    case OP_gather: {
+        uint32_t difference;
+        best = choice_of(l, op_operand(op, gpu_gather_swaps(op, &difference) ? 0 : 1));
+        return or_any(l, best, result->type);
+    }
     case OP_histogram: return any(l, result->type);
     case OP_reduce: {
         const Type *type = op_operand(op, 0)->type;
@@ -657,11 +661,15 @@ static void lay_op(Lay *l, Op *op) {
         set_operands_in(l, op, 0, keep(l, part));
         break;
     }
-    case OP_gather:
+    case OP_gather: {
+        uint32_t difference;
         set_home(l, op_operand(op, 0));
         set_operand_in(l, op, 0, home_of(l, op_operand(op, 0)));
+        if (gpu_gather_swaps(op, &difference))
+            set_result(l, &op->results[0], *op_operand(op, 0)->type->layout);
         set_operand_in(l, op, 1, home_of(l, &op->results[0]));
         break;
+    }
     case OP_histogram:
     case OP_assert: {
         Choice best = or_any(l, of_operands(l, op), op_operand(op, 0)->type);

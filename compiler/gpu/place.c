@@ -68,6 +68,15 @@ static uint32_t atomic_bytes(const Op *op) {
     return copies ? result->type->count * size : 0;
 }
 
+static uint32_t gather_bytes(const Op *op) {
+    const Type *from = op_operand(op, 0)->type;
+    const uint32_t in_warp = from->layout->bits[PLACE_REGISTER] + LANE_BITS;
+    uint32_t distance;
+    if (!gpu_gather_distance(op, &distance)) return from->count * type_element_size(from);
+    if (distance >> in_warp == 0) return 0;
+    return type_element_size(from) << (in_warp + from->layout->bits[PLACE_WARP]);
+}
+
 uint32_t gpu_scratch_bytes(const Module *module, const Op *op) {
     (void)module;
     const Type *from = op->operand_count ? op_operand(op, 0)->type : NULL;
@@ -81,7 +90,7 @@ uint32_t gpu_scratch_bytes(const Module *module, const Op *op) {
         return from->count * type_element_size(from);
     case OP_reduce:
     case OP_scan: return along_axis_bytes(op);
-    case OP_gather: return from->count * type_element_size(from);
+    case OP_gather: return gather_bytes(op);
     case OP_histogram: return op->results[0].type->count * 4;
     case OP_atomic_rmw:
     case OP_atomic_cas: return atomic_bytes(op);

@@ -152,7 +152,49 @@ static Scalar load_element(Emitter *e, const Type *type, Scalar base, Scalar num
     return result;
 }
 
+/* All threads find their partners at one distance, an XOR of places. Those of other warps go
+ * through shared memory: a row of lanes a register, so that no two lanes meet in a bank. */
+static void swap_partners(Emitter *e, const Op *op, uint32_t distance) {
+    const Type *block = op_operand(op, 0)->type, *element = type_element(block);
+    const Scalar *from = emit_operand(e, op, 0);
+    Scalar *to = emit_result(e, op, 0), word;
+    const uint32_t bits = block->layout->bits[PLACE_REGISTER], count = register_count(block);
+    const uint32_t reg = distance & (count - 1), thread = distance >> bits;
+    const uint32_t size = type_element_size(block),
+                   row = size << LANE_BITS << block->layout->bits[PLACE_WARP];
+    if (thread < 1u << LANE_BITS) {
+        for (uint32_t r = 0; r < count; r++) {
+            to[r] = from[r ^ reg];
+            if (thread) to[r] = emit_shuffle(e, "bfly", element, to[r], emit_i32(e, thread));
+        }
+        return;
+    }
+    uint32_t lane_columns[LANE_BITS], warp_columns[MAX_PLACE_BITS];
+    for (uint32_t k = 0; k < LANE_BITS; k++) lane_columns[k] = size << k;
+    for (uint32_t k = 0; k < MAX_PLACE_BITS; k++) warp_columns[k] = size << LANE_BITS << k;
+    Index own = emit_thread_index(e, lane_columns, LANE_BITS, warp_columns,
+                                  block->layout->bits[PLACE_WARP]);
+    Scalar other = index_xor(e, own, thread * size);
+    const int64_t base = op_int(op, ATTR_scratch, 0);
+    for (uint32_t r = 0; r < count; r++) {
+        Scalar at = LLVMBuildAdd(e->builder, own.base, emit_i32(e, base + r * row), "");
+        emit_pack(e, element, 1, &from[r], size, &word);
+        LLVMBuildStore(e->builder, word, emit_shared_address(e, at));
+    }
+    emit_barrier(e);
+    for (uint32_t r = 0; r < count; r++) {
+        Scalar at = LLVMBuildAdd(e->builder, other, emit_i32(e, base + (r ^ reg) * row), "");
+        word = LLVMBuildLoad2(e->builder, int_type(e, 8 * size), emit_shared_address(e, at), "");
+        emit_unpack(e, element, 1, &word, size, &to[r]);
+    }
+}
+
 void emit_gather(Emitter *e, const Op *op) {
+    uint32_t distance;
+    if (gpu_gather_distance(op, &distance)) {
+        swap_partners(e, op, distance);
+        return;
+    }
     const Type *source = op_operand(op, 0)->type, *index = op_operand(op, 1)->type;
     const uint32_t axis = (uint32_t)op_int(op, ATTR_axis, 0);
     Layout plain = row_major(source);
