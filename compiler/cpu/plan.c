@@ -201,10 +201,18 @@ static bool repeats(const Op *user, const Value *v) {
     }
 }
 
+/* Turned for products alone: packing turns a slot's rows by squares of vectors. */
+static bool is_turned_for_dots(const Op *op) {
+    if (op->code != OP_permute) return false;
+    for (const Use *use = op->results[0].uses; use; use = use->next)
+        if (use->user->code != OP_dot || use_index(use) > 1) return false;
+    return true;
+}
+
 /* What is never worth a slot, though what it is made of may be: a smaller block seen as a larger
- * one, and what goes up evenly. */
+ * one, what is turned for products, and what goes up evenly. */
 static bool is_view(Emitter *e, const Op *op) {
-    return op->code == OP_broadcast || op->code == OP_expand_dims ||
+    return op->code == OP_broadcast || op->code == OP_expand_dims || is_turned_for_dots(op) ||
            (op->result_count == 1 && info_of(e, op_result(op, 0))->affine);
 }
 
