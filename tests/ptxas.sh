@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# ptxas.sh TKC HOST_PTX: every kernel of kernels/, for each generation of GPU, as the command line
-# makes it and as the hosts ask for it, is taken by ptxas and spills no register.
+# ptxas.sh TKC HOST_PTX [compile]: every kernel of kernels/, for each generation of GPU, as the
+# command line makes it and as the hosts ask for it, is taken by ptxas and spills no register.
+# `compile`: they are made and not assembled; what a sanitizer has to see ends there.
 # Skipped (77) where there is no ptxas, or no LLVM in this build.
 set -u
 tkc=$1
 host_ptx=$2
+only=${3:-}
 ptxas=$(command -v ptxas || ls /usr/local/cuda/bin/ptxas 2>/dev/null)
-if [ -z "$ptxas" ]; then
+if [ -z "$ptxas" ] && [ "$only" != compile ]; then
     echo "skipped: no ptxas (CUDA toolkit) is installed"
     exit 77
 fi
@@ -42,6 +44,11 @@ for target in sm_80 sm_90a sm_100a sm_120a; do
         failed=1
     }
 done
+
+if [ "$only" = compile ]; then
+    echo "$(find "$folder" -name '*.ptx' -path '*/sm_*' | wc -l) kernels compiled"
+    exit $failed
+fi
 
 # assemble PTX: one line when ptxas refuses it or spills
 assemble() {
