@@ -22,7 +22,7 @@ typedef LLVMTypeRef RegType;
 
 typedef enum CoordKind {
     COORD_ONE,  /* the same for all lanes */
-    COORD_STEP, /* base + lane */
+    COORD_STEP, /* base + lane; the base is a multiple of the width */
     COORD_ANY   /* a vector */
 } CoordKind;
 

@@ -9,6 +9,7 @@
  * the whole of it, or gets a nest of its own before; prepare() sees to that.
  */
 #include "compiler/cpu/emit.h"
+#include "compiler/partner.h"
 
 #include <assert.h>
 
@@ -297,10 +298,29 @@ static Reg eval_concat(Nest *nest, const Op *op, const Place *place) {
     return choose(e, low, a, eval(nest, op_operand(op, 1), &p));
 }
 
+/* Partners of neighbours are neighbours, but for their order. */
+static Reg eval_partners(Nest *nest, const Op *op, const Place *place, uint32_t difference) {
+    Emitter *e = nest->e;
+    const Value *source = op_operand(op, 0);
+    const uint32_t within = difference & (nest->width - 1);
+    Place p = *place;
+    Coord *c = &p.at[op_int(op, ATTR_axis, 0)];
+    c->base = LLVMBuildXor(e->b, c->base, const_i64(e, difference ^ within), "");
+    Reg x = slot_read(e, source->type, info_of(e, source)->slot, &p, nest->width);
+    if (!within || width_of(x) == 1) return x;
+    int *order = arena_array(e->arena, int, nest->width);
+    for (uint32_t i = 0; i < nest->width; i++) order[i] = (int)(i ^ within);
+    return shuffle(e, x, x, nest->width, order);
+}
+
 static Reg eval_gather(Nest *nest, const Op *op, const Place *place) {
     Emitter *e = nest->e;
     const Value *source = op_operand(op, 0), *index = op_operand(op, 1);
     const uint32_t axis = (uint32_t)op_int(op, ATTR_axis, 0);
+    uint32_t difference, d = 0;
+    while (d < place->rank && place->at[d].kind == (d == axis ? COORD_STEP : COORD_ONE)) d++;
+    if (d == place->rank && gather_swaps(op, &difference))
+        return eval_partners(nest, op, place, difference);
     Reg at = eval(nest, index, place);
     RegType wide = lanes_type(e->i64, width_of(at));
     at = dtype_is_unsigned(type_dtype(index->type)) ? LLVMBuildZExt(e->b, at, wide, "")
@@ -309,7 +329,7 @@ static Reg eval_gather(Nest *nest, const Op *op, const Place *place) {
     at = LLVMBuildAnd(e->b, at, const_int_like(at, source->type->shape[axis] - 1), "");
     Place p = *place;
     bool one = width_of(at) == 1;
-    for (uint32_t d = 0; d < p.rank && one; d++) one = d == axis || p.at[d].kind != COORD_ANY;
+    for (d = 0; d < p.rank && one; d++) one = d == axis || p.at[d].kind != COORD_ANY;
     p.at[axis] = (Coord){width_of(at) == 1 ? COORD_ONE : COORD_ANY, true, at};
     return slot_read(e, source->type, info_of(e, source)->slot, &p, nest->width);
 }

@@ -77,7 +77,7 @@ bool pass_place(Module *module);    /* LAID -> PLACED: shared memory by lifetime
  *   convert                   any to any: layout_conversion(from, to, &map) says how; for
  *                             CONVERT_SHARED (and only then) `scratch` is set
  *   gather                    result == index; source any (whole source through `scratch`). When
- *                             it swaps partners (gpu_gather_swaps) and source == result, they are
+ *                             it swaps partners (gather_swaps) and source == result, they are
  *                             found in the thread's registers or by a butterfly shuffle; those of
  *                             other warps through `scratch`, each register of each thread there
  *   histogram                 counts any (`scratch`: 4 bytes a count)
@@ -123,11 +123,8 @@ const Value *gpu_pointer_root(const Value *pointer);
  * or what is wrong with *culprit. */
 const char *gpu_check_placed(Module *module, const Op **culprit);
 
-/* Does this gather have the source's shape, and does element e of its result come from element
- * e ^ *difference (row-major numbers) of the source, whatever the data? */
-bool gpu_gather_swaps(const Op *gather, uint32_t *difference);
-/* The same with source and result in one layout: *distance is where a thread finds all its
- * partners, an XOR of places (packed as in layout_find). */
+/* A gather that swaps partners, with source and result in one layout? A layout is linear, so every
+ * thread finds all its partners at one *distance, an XOR of places (packed as in layout_find). */
 bool gpu_gather_distance(const Op *gather, uint32_t *distance);
 
 /* Is this dot done by mma.sync, and with which tile? False: by FMA. */

@@ -14,6 +14,7 @@
  * they would cross warps, for the pipeliner to find.
  */
 #include "compiler/gpu/lay.h"
+#include "compiler/partner.h"
 
 #include <assert.h>
 
@@ -250,7 +251,7 @@ static Choice plain_choice(Lay *l, const Op *op, uint32_t index) {
         return best;
     case OP_gather: {
         uint32_t difference;
-        best = choice_of(l, op_operand(op, gpu_gather_swaps(op, &difference) ? 0 : 1));
+        best = choice_of(l, op_operand(op, gather_swaps(op, &difference) ? 0 : 1));
         return or_any(l, best, result->type);
     }
     case OP_histogram: return any(l, result->type);
@@ -665,7 +666,7 @@ static void lay_op(Lay *l, Op *op) {
         uint32_t difference;
         set_home(l, op_operand(op, 0));
         set_operand_in(l, op, 0, home_of(l, op_operand(op, 0)));
-        if (gpu_gather_swaps(op, &difference))
+        if (gather_swaps(op, &difference))
             set_result(l, &op->results[0], *op_operand(op, 0)->type->layout);
         set_operand_in(l, op, 1, home_of(l, &op->results[0]));
         break;

@@ -16,6 +16,7 @@
  * thread's own. And a scalar atomic (a lock, a counter) comes after everything before it.
  */
 #include "compiler/gpu/gpu.h"
+#include "compiler/partner.h"
 
 #include <assert.h>
 
@@ -66,6 +67,16 @@ static uint32_t atomic_bytes(const Op *op) {
     const Layout *l = result->type->layout;
     bool copies = layout_copies(l, PLACE_LANE) || layout_copies(l, PLACE_WARP);
     return copies ? result->type->count * size : 0;
+}
+
+bool gpu_gather_distance(const Op *gather, uint32_t *distance) {
+    const Type *type = op_operand(gather, 0)->type;
+    uint32_t difference;
+    if (!type->layout || type->layout != gather->results[0].type->layout) return false;
+    if (!gather_swaps(gather, &difference)) return false;
+    for (uint32_t d = type->rank; --d > (uint32_t)op_int(gather, ATTR_axis, 0);)
+        difference *= type->shape[d];
+    return layout_find(type->layout, difference, distance);
 }
 
 static uint32_t gather_bytes(const Op *op) {

@@ -1,10 +1,5 @@
-/* partner.c: gathers that swap partners: index = place ^ constant along the axis, as in the steps
- * of a sorting network, or constant - place where that is the same (a mirrored axis).
- *
- * A layout is linear, so the element e ^ d lies at the place of e ^ the place of d: every thread
- * finds all its partners at one fixed distance in registers, lanes and warps. */
-#include "compiler/gpu/gpu.h"
-#include "compiler/layout/layout.h"
+/* partner.c: how a gather's index is made, from the index back to the range. */
+#include "compiler/partner.h"
 
 /* The dim of a block that has all its elements; the rank when there is none. */
 static uint32_t only_dim(const Type *type) {
@@ -36,21 +31,20 @@ static const Value *behind(const Op *op, uint32_t *axis) {
     }
 }
 
-bool gpu_gather_swaps(const Op *gather, uint32_t *difference) {
+bool gather_swaps(const Op *gather, uint32_t *difference) {
     const Type *type = op_operand(gather, 0)->type;
     const Value *v = op_operand(gather, 1);
-    uint32_t axis = (uint32_t)op_int(gather, ATTR_axis, 0), shift = 0;
+    uint32_t axis = (uint32_t)op_int(gather, ATTR_axis, 0);
     const uint32_t extent = type->shape[axis];
     if (v->type->rank != type->rank || extent == 1) return false;
     for (uint32_t d = 0; d < type->rank; d++)
         if (v->type->shape[d] != type->shape[d]) return false;
-    for (uint32_t d = type->rank; --d > axis;) shift += (uint32_t)__builtin_ctz(type->shape[d]);
     uint32_t sum = 0;
     for (uint32_t depth = 0; depth < 32 && v && v->op; depth++) {
         const Op *op = v->op;
         int64_t constant = 0;
         if (op->code == OP_arange) {
-            *difference = sum << shift;
+            *difference = sum;
             return op_int(op, ATTR_start, 0) == 0;
         }
         if (op->code == OP_xor && value_constant_int(op_operand(op, 1), &constant))
@@ -67,11 +61,4 @@ bool gpu_gather_swaps(const Op *gather, uint32_t *difference) {
         sum ^= (uint32_t)constant;
     }
     return false;
-}
-
-bool gpu_gather_distance(const Op *gather, uint32_t *distance) {
-    const Layout *layout = op_operand(gather, 0)->type->layout;
-    uint32_t difference;
-    return layout && layout == gather->results[0].type->layout &&
-           gpu_gather_swaps(gather, &difference) && layout_find(layout, difference, distance);
 }
