@@ -92,11 +92,6 @@ static Scene scene_of(const Run *run) {
     return (Scene){run->plan->module->kernel, run->launch};
 }
 
-int32_t buffer_parameter(const Run *run, uint32_t k, bool *several) {
-    const Scene scene = scene_of(run);
-    return parameter_of(&scene, k, several);
-}
-
 static bool has_mask(const Op *op) {
     return op->operand_count > (op->code == OP_load ? 1u : 2u) || op->code == OP_atomic_cas;
 }

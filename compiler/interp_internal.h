@@ -134,8 +134,6 @@ void fault_element(Thread *t, const Type *type, uint32_t element);
 bool fault_access(Thread *t, const Step *step, FaultKind kind, uint32_t element, uint64_t address);
 bool fault_race(Thread *t, const Step *step, const Step *other, uint64_t other_program,
                 bool other_writes, uint32_t element, uint64_t address);
-/* The pointer parameter whose argument lies in buffer k; -1: none. `several`: more than one. */
-int32_t buffer_parameter(const Run *run, uint32_t k, bool *several);
 void program_coordinates(const Run *run, uint64_t number, uint32_t program[3]);
 
 /* ---- steps ----------------------------------------------------------------------------------- */

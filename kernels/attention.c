@@ -23,18 +23,14 @@ static tkc_status check_state(const char *name, const tkk_tensor *tensor, const 
     return check_dense(name, tensor);
 }
 
-static bool is_there(const tkk_tensor *tensor) {
-    return tensor->rank != 0;
-}
-
 static bool has_sequences(const tkk_attention *p) {
-    return is_there(&p->q_starts);
+    return is_given(&p->q_starts);
 }
 
 static tkc_status check_bias(const tkk_attention *p) {
     const tkk_tensor scores = {
         .rank = 4, .shape = {p->q.shape[B], p->q.shape[H], p->q.shape[L], p->k.shape[L]}};
-    if (!is_there(&p->bias)) return TKC_OK;
+    if (!is_given(&p->bias)) return TKC_OK;
     if (has_sequences(p))
         return tkc_fail(TKC_UNSUPPORTED, "bias cannot be combined with q_starts and kv_starts.");
     if (p->bias.dtype == TKC_I1) {
@@ -45,8 +41,8 @@ static tkc_status check_bias(const tkk_attention *p) {
 }
 
 static tkc_status check_dbias(const tkk_attention *p) {
-    if (!is_there(&p->dbias)) return TKC_OK;
-    if (!is_there(&p->bias) || p->bias.dtype == TKC_I1)
+    if (!is_given(&p->dbias)) return TKC_OK;
+    if (!is_given(&p->bias) || p->bias.dtype == TKC_I1)
         return tkc_fail(TKC_INVALID_ARGUMENT,
                         "dbias is given, and there is no bias that has a gradient.");
     CHECK(check_shape("dbias", &p->dbias, 4, p->bias.shape));
@@ -69,8 +65,8 @@ static tkc_status check_starts(const char *name, const tkk_tensor *starts, int64
 }
 
 static tkc_status check_sequences(const tkk_attention *p) {
-    if (!is_there(&p->q_starts) && !is_there(&p->kv_starts)) return TKC_OK;
-    if (!is_there(&p->q_starts) || !is_there(&p->kv_starts))
+    if (!is_given(&p->q_starts) && !is_given(&p->kv_starts)) return TKC_OK;
+    if (!is_given(&p->q_starts) || !is_given(&p->kv_starts))
         return tkc_fail(TKC_INVALID_ARGUMENT, "q_starts and kv_starts belong together.");
     CHECK(check_starts("q_starts", &p->q_starts, p->longest_q));
     CHECK(check_starts("kv_starts", &p->kv_starts, p->longest_kv));
@@ -82,10 +78,9 @@ static tkc_status check_sequences(const tkk_attention *p) {
 }
 
 static tkc_status check_numbers(const tkk_attention *p) {
-    if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->precision > TKK_IEEE ||
-        (uint32_t)p->weighting > TKK_RELU_WEIGHTS)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "tkk_attention: unknown mask, precision or weighting.");
+    CHECK(check_precision("tkk_attention", p->precision));
+    if ((uint32_t)p->mask > TKK_CAUSAL_TOP_LEFT || (uint32_t)p->weighting > TKK_RELU_WEIGHTS)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_attention: unknown mask or weighting.");
     if (!(p->scale > 0) || !isfinite(p->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be positive and finite.",
                         (double)p->scale);
@@ -100,7 +95,7 @@ static tkc_status check_numbers(const tkk_attention *p) {
 }
 
 static tkc_status check_forward(const tkk_attention *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention"));
+    CHECK_OPTIONS(p, "tkk_attention");
     CHECK(check_numbers(p));
     CHECK(check_rank("q", &p->q, 4));
     CHECK(check_rank("k", &p->k, 4));
@@ -122,7 +117,7 @@ static tkc_status check_forward(const tkk_attention *p) {
     CHECK(check_tensor("out", &p->out, &p->q));
     CHECK(check_bias(p));
     CHECK(check_sequences(p));
-    if (is_there(&p->slopes)) {
+    if (is_given(&p->slopes)) {
         CHECK(check_shape("slopes", &p->slopes, 1, &heads));
         CHECK(check_dtype("slopes", &p->slopes, TKC_F32));
         CHECK(check_dense("slopes", &p->slopes));
@@ -285,7 +280,7 @@ static void add_options(Call *call, const tkk_attention *p) {
         call_type(call, "cap", "fp32");
         call_float(call, p->soft_cap);
     }
-    if (is_there(&p->slopes)) call_tensor(call, "slopes", &p->slopes);
+    if (is_given(&p->slopes)) call_tensor(call, "slopes", &p->slopes);
     if (p->dropout > 0) {
         call_type(call, "dropped", "u32");
         call_int(call, llround((double)p->dropout * 0x1p32));
@@ -298,7 +293,7 @@ static void add_options(Call *call, const tkk_attention *p) {
         call_tensor(call, "q_starts", &p->q_starts);
         call_tensor(call, "kv_starts", &p->kv_starts);
     }
-    if (is_there(&p->bias)) {
+    if (is_given(&p->bias)) {
         bool rows = p->bias.stride[L] != 0 && p->bias.shape[L] > 1;
         call_tensor(call, "bias", &p->bias);
         call_constant(call, "BIAS_ROWS", rows ? "True" : "False");
@@ -403,6 +398,6 @@ tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
     call_strides4(&call, dq_strides, &p->dq);
     add_sizes(&call, p);
     add_options(&call, p);
-    if (is_there(&p->dbias)) call_tensor(&call, "dbias", &p->dbias);
+    if (is_given(&p->dbias)) call_tensor(&call, "dbias", &p->dbias);
     return call_launch(&call, stream, q_grid(p, blocks));
 }

@@ -118,7 +118,7 @@ TKC_API tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stre
 typedef struct tkk_attention_2022 {
     uint32_t struct_size;
     float scale;
-    bool compile_only;
+    bool compile_only; /* compile what this call needs, run nothing */
     tkk_tensor q, k, v, out, tmp, l, m;
     tkk_tensor dout, new_dout, delta, dq, dk, dv;
 } tkk_attention_2022;

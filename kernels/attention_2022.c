@@ -15,7 +15,7 @@ static tkc_status check_tensor(const char *name, const tkk_tensor *tensor, tkc_d
 }
 
 static tkc_status check_forward(const tkk_attention_2022 *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_attention_2022"));
+    CHECK_OPTIONS(p, "tkk_attention_2022");
     if (!isfinite(p->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be finite.", (double)p->scale);
     CHECK(check_rank("q", &p->q, 4));

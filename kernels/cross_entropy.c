@@ -32,7 +32,7 @@ static tkc_status check_number(const char *name, float value, float most) {
 }
 
 static tkc_status check(const tkk_cross_entropy *p, uint32_t *dim) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_cross_entropy"));
+    CHECK_OPTIONS(p, "tkk_cross_entropy");
     if ((uint32_t)p->reduction > TKK_LOSS_NONE)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_cross_entropy: unknown reduction %d.",
                         (int)p->reduction);

@@ -52,11 +52,12 @@ static tkc_status check_cache(Plan *plan) {
 
 static tkc_status check_problem(Plan *plan, tkk_library *library) {
     const tkk_decode *p = plan->p;
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_decode"));
+    CHECK_OPTIONS(p, "tkk_decode");
     if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_decode: library is NULL.");
-    if ((uint32_t)p->precision > TKK_IEEE || p->splits > MOST_SPLITS)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "tkk_decode: unknown precision, or more than 128 splits.");
+    CHECK(check_precision("tkk_decode", p->precision));
+    if (p->splits > MOST_SPLITS)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_decode: %u splits; at most %d are supported.",
+                        p->splits, MOST_SPLITS);
     if (!(p->scale > 0) || !isfinite(p->scale))
         return tkc_fail(TKC_INVALID_ARGUMENT, "scale is %g; it must be positive and finite.",
                         (double)p->scale);

@@ -22,9 +22,9 @@ extern "C" {
  *
  * Token t of q sees the keys j <= lengths[i] - tokens + t of sequence i; one that sees none gives
  * 0. head_dim is 1 to 256; heads is a multiple of kv_heads, and consecutive query heads share a key
- * head; q, k and v have one dtype. Lengths are cut to what the cache holds, and a key in a page
- * whose number is not in [0, pages) counts as not there. Entries of the table behind the length of
- * their sequence are not read.
+ * head; scale is positive; q, k and v have one dtype, out its own. Lengths are cut to what the
+ * cache holds, and a key in a page whose number is not in [0, pages) counts as not there. Entries
+ * of the table behind the length of their sequence are not read.
  *
  * The rows that share a key head are one block, so that each key is read once. A sequence is done
  * in `splits` parts at the same time, each with its own maximum and sum, and a second launch
@@ -52,8 +52,7 @@ typedef struct tkk_decode {
 
 TKC_API tkc_status tkk_decode_forward(tkk_library *library, tkc_stream *stream,
                                       const tkk_decode *problem);
-/* Bytes of workspace that the call takes; 0 when it needs none, or would be refused. out and lse
- * need not be there. */
+/* Bytes of workspace that the call takes; out and lse need not be there. */
 TKC_API uint64_t tkk_decode_workspace(tkk_library *library, const tkk_decode *problem);
 
 #ifdef __cplusplus

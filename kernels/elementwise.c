@@ -107,7 +107,7 @@ static bool tiles_empty(const Tiles *tiles) {
 static void tiles_strides_(Call *call, const char *const names[4], const tkk_tensor *tensor) {
     for (uint32_t i = 0; i < 4; i++) { /* along n, lanes, middle, outer */
         uint32_t dim = 3 - i;
-        int64_t stride = tensor->rank && tensor->shape[dim] > 1 ? tensor->stride[dim] : 0;
+        int64_t stride = is_given(tensor) ? stride_of(tensor, dim) : 0;
         if (tensor->rank && i == 0 && tensor->shape[dim] == 1) stride = 1;
         if (!tensor->rank || (stride == 0 && i < 2))
             call_constant(call, names[i], "0"); /* the same element for a row, or all of them */
@@ -138,10 +138,6 @@ static tkc_grid tiles_grid(const Tiles *tiles) {
                      shape[1] * shape[0]);
 }
 
-static const tkk_tensor *present(const tkk_tensor *tensor) {
-    return tensor->rank ? tensor : NULL;
-}
-
 /* ---- activations ---------------------------------------------------------------------------- */
 
 static const char *const activations[] = {
@@ -160,10 +156,8 @@ static tkc_status check_optional(const char *name, const tkk_tensor *tensor,
 }
 
 static tkc_status check_activate(const tkk_activate *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_activate"));
-    if ((uint32_t)p->activation > TKK_GELU_TANH)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_activate: unknown activation %d.",
-                        (int)p->activation);
+    CHECK_OPTIONS(p, "tkk_activate");
+    CHECK(check_activation("tkk_activate", p->activation));
     if (!(p->dropout >= 0 && p->dropout <= 1))
         return tkc_fail(TKC_INVALID_ARGUMENT, "dropout is %g; it must be in [0, 1].",
                         (double)p->dropout);
@@ -226,9 +220,9 @@ tkc_status tkk_activate_forward(tkk_library *library, tkc_stream *stream, const 
     Call call;
     begin(&call, library, p, "activate_forward", &t[NUMBERS]);
     call_tensor(&call, "x", &t[X]);
-    call_optional(&call, "bias", present(&t[BIAS]));
-    call_optional(&call, "gate", present(&t[GATE]));
-    call_optional(&call, "residual", present(&t[RESIDUAL]));
+    call_optional(&call, "bias", given(&t[BIAS]));
+    call_optional(&call, "gate", given(&t[GATE]));
+    call_optional(&call, "residual", given(&t[RESIDUAL]));
     call_tensor(&call, "y", &t[Y]);
     tiles_strides(&call, "x", &t[X]);
     tiles_strides(&call, "b", &t[BIAS]);
@@ -259,11 +253,11 @@ static tkc_status launch_backward(tkk_library *library, tkc_stream *stream, cons
     Call call;
     begin(&call, library, p, "activate_backward", &t[NUMBERS]);
     call_tensor(&call, "x", &t[X]);
-    call_optional(&call, "bias", present(&t[BIAS]));
-    call_optional(&call, "gate", present(&t[GATE]));
+    call_optional(&call, "bias", given(&t[BIAS]));
+    call_optional(&call, "gate", given(&t[GATE]));
     call_tensor(&call, "dy", &t[DY]);
-    call_optional(&call, "dx", present(&t[DX]));
-    call_optional(&call, "dgate", present(&t[DGATE]));
+    call_optional(&call, "dx", given(&t[DX]));
+    call_optional(&call, "dgate", given(&t[DGATE]));
     tiles_strides(&call, "x", &t[X]);
     tiles_strides(&call, "b", &t[BIAS]);
     tiles_strides(&call, "g", &t[GATE]);

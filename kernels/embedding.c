@@ -70,10 +70,6 @@ static void begin(Call *call, tkk_library *library, const tkk_embedding *p, cons
     call_constant_int(call, "BLOCK", shape.columns);
 }
 
-static int64_t row_stride(const tkk_tensor *matrix) {
-    return matrix->shape[0] > 1 ? matrix->stride[0] : 0;
-}
-
 static void add_sizes(Call *call, const List *list) {
     call_int(call, list->count);
     call_stride(call, "dim", "i32", list->dim);
@@ -86,7 +82,7 @@ static tkc_grid grid_of(const List *list, int64_t rows, Shape shape) {
 
 tkc_status tkk_embedding_forward(tkk_library *library, tkc_stream *stream, const tkk_embedding *p) {
     List list;
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_embedding"));
+    CHECK_OPTIONS(p, "tkk_embedding");
     CHECK(check(p, "table", &p->table, "out", &p->out, &list));
     if (list.count == 0 || list.dim == 0) return TKC_OK;
     Shape shape = shape_of(&list, 1024, 2048);
@@ -95,8 +91,8 @@ tkc_status tkk_embedding_forward(tkk_library *library, tkc_stream *stream, const
     call_tensor(&call, "table", &p->table);
     call_tensor(&call, "indices", &p->indices);
     call_tensor(&call, "out", &p->out);
-    call_stride(&call, "table_row", "i64", row_stride(&p->table));
-    call_stride(&call, "out_row", "i64", row_stride(&list.out));
+    call_stride(&call, "table_row", "i64", stride_of(&p->table, 0));
+    call_stride(&call, "out_row", "i64", stride_of(&list.out, 0));
     add_sizes(&call, &list);
     call_constant(&call, "CHECKED", p->check_indices ? "True" : "False");
     return call_launch(&call, stream, grid_of(&list, list.count, shape));
@@ -106,8 +102,8 @@ static void add_gradients(Call *call, const tkk_embedding *p, const List *list) 
     call_tensor(call, "dout", &p->dout);
     call_tensor(call, "indices", &p->indices);
     call_tensor(call, "dtable", &p->dtable);
-    call_stride(call, "dout_row", "i64", row_stride(&list->out));
-    call_stride(call, "dtable_row", "i64", row_stride(&p->dtable));
+    call_stride(call, "dout_row", "i64", stride_of(&list->out, 0));
+    call_stride(call, "dtable_row", "i64", stride_of(&p->dtable, 0));
     add_sizes(call, list);
     call_int(call, p->padding_index);
 }
@@ -119,7 +115,7 @@ static tkc_status scatter(tkk_library *library, tkc_stream *stream, const tkk_em
     Call call;
     begin(&call, library, p, "embedding_zeros", shape);
     call_tensor(&call, "dtable", &p->dtable);
-    call_stride(&call, "dtable_row", "i64", row_stride(&p->dtable));
+    call_stride(&call, "dtable_row", "i64", stride_of(&p->dtable, 0));
     call_stride(&call, "dim", "i32", list->dim);
     call_int(&call, list->rows);
     CHECK(call_launch(&call, stream, grid_of(list, list->rows, shape)));
@@ -132,7 +128,7 @@ static tkc_status scatter(tkk_library *library, tkc_stream *stream, const tkk_em
 tkc_status tkk_embedding_backward(tkk_library *library, tkc_stream *stream,
                                   const tkk_embedding *p) {
     List list;
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_embedding"));
+    CHECK_OPTIONS(p, "tkk_embedding");
     CHECK(check(p, "dtable", &p->dtable, "dout", &p->dout, &list));
     if (list.rows == 0 || list.dim == 0) return TKC_OK;
     if (p->atomic) {

@@ -118,6 +118,18 @@ tkk_tensor tkk_narrow(tkk_tensor tensor, uint32_t dim, int64_t start, int64_t le
     return tensor;
 }
 
+bool is_given(const tkk_tensor *tensor) {
+    return tensor->rank != 0;
+}
+
+const tkk_tensor *given(const tkk_tensor *tensor) {
+    return is_given(tensor) ? tensor : NULL;
+}
+
+int64_t stride_of(const tkk_tensor *tensor, uint32_t d) {
+    return tensor->shape[d] > 1 ? tensor->stride[d] : 0;
+}
+
 /* ---- checks ----------------------------------------------------------------------------- */
 
 tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank) {
@@ -195,6 +207,18 @@ tkc_status check_options(const void *options, uint32_t given, size_t known, cons
         return tkc_fail(TKC_INVALID_ARGUMENT,
                         "%s: struct_size is %u, this library knows %zu; start from its _INIT.",
                         what, given, known);
+    return TKC_OK;
+}
+
+tkc_status check_precision(const char *what, tkk_precision precision) {
+    if ((uint32_t)precision > TKK_IEEE)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: unknown precision %d.", what, (int)precision);
+    return TKC_OK;
+}
+
+tkc_status check_activation(const char *what, tkk_activation activation) {
+    if ((uint32_t)activation > TKK_GELU_TANH)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "%s: unknown activation %d.", what, (int)activation);
     return TKC_OK;
 }
 
@@ -300,6 +324,13 @@ void call_tensor(Call *call, const char *name, const tkk_tensor *tensor) {
 void call_constant(Call *call, const char *name, const char *text) {
     assert(call->constant_count < CALL_MAX);
     call->constants[call->constant_count++] = (tkc_named){name, text};
+}
+
+void call_optional(Call *call, const char *name, const tkk_tensor *tensor) {
+    if (tensor)
+        call_tensor(call, name, tensor);
+    else
+        call_constant(call, name, "None");
 }
 
 void call_constant_int(Call *call, const char *name, int64_t value) {

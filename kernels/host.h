@@ -55,6 +55,8 @@ void call_tensor(Call *call, const char *name, const tkk_tensor *tensor);
 /* A stride that is 1 becomes a constant; multiples of 4, 8 and 16 become promises. `type`: i32,
  * i64. */
 void call_stride(Call *call, const char *name, const char *type, int64_t stride);
+/* The tensor, or None when it is NULL. */
+void call_optional(Call *call, const char *name, const tkk_tensor *tensor);
 /* For a parameter without annotation: its type ("fp32"). The argument follows. */
 void call_type(Call *call, const char *name, const char *type);
 void call_strides4(Call *call, const char *const names[4], const tkk_tensor *tensor);
@@ -78,6 +80,13 @@ bool has_small_shared(const tkk_library *library);
 uint32_t processors(const tkk_library *library);
 /* Where a tensor's first element lies, as the device counts. */
 uint64_t address_of(const tkc_argument *data);
+/* Whether an optional tensor is there. */
+bool is_given(const tkk_tensor *tensor);
+/* The tensor when it is there, or NULL: what call_optional takes. */
+const tkk_tensor *given(const tkk_tensor *tensor);
+/* The stride along dimension `d`; 0 where that has no second element, so that whatever was given
+ * makes no variant of its own. */
+int64_t stride_of(const tkk_tensor *tensor, uint32_t d);
 /* "tl.float16": the dtype as a constant of a kernel. */
 const char *dtype_constant(tkc_dtype dtype);
 
@@ -118,6 +127,9 @@ tkc_status check_dense(const char *name, const tkk_tensor *tensor);
 /* Extents below 2^30, and strides that leave offsets inside a block of 256 in 31 bits. */
 tkc_status check_reach(const char *name, const tkk_tensor *tensor, uint32_t first_dim);
 tkc_status check_options(const void *options, uint32_t given, size_t known, const char *what);
+/* The numbers are among those of their enum; `what` is the function. */
+tkc_status check_precision(const char *what, tkk_precision precision);
+tkc_status check_activation(const char *what, tkk_activation activation);
 
 /* Runs the check and returns its status when it is not TKC_OK. */
 #define CHECK(call)                                                                                \
@@ -125,6 +137,11 @@ tkc_status check_options(const void *options, uint32_t given, size_t known, cons
         tkc_status check_status_ = (call);                                                         \
         if (check_status_ != TKC_OK) return check_status_;                                         \
     } while (0)
+
+/* check_options of a pointer to a struct, which may be NULL. */
+#define CHECK_OPTIONS(options, what)                                                               \
+    CHECK(check_options((options), (options) ? (options)->struct_size : 0, sizeof *(options),      \
+                        (what)))
 
 int64_t next_power_of_two(int64_t x); /* at least 1 */
 

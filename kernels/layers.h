@@ -46,9 +46,9 @@ TKC_API tkc_status tkk_softmax_backward(tkk_library *library, tkc_stream *stream
  *     weight, bias, dweight, dbias        [length of the axis], without gaps
  *     mean, rstd                          f32, that shape without the axis, or with an extent of 1
  *
- * Tensors marked optional are of rank 0 (all zeros) when they are not wanted. Each has its own
- * dtype. Backward takes for x what was normalised: `sum` where there was a residual; dx is then the
- * gradient of x and of the residual. `y` and `sum` may be x or residual; `dx` may be dy or dsum. */
+ * Each tensor has its own dtype. Backward takes for x what was normalised: `sum` where there was a
+ * residual; dx is then the gradient of x and of the residual. `y` and `sum` may be x or residual;
+ * `dx` may be dy or dsum. */
 typedef struct tkk_norm {
     uint32_t struct_size;
     int32_t axis; /* negative ones count from the last: -1 */
@@ -211,8 +211,7 @@ TKC_API tkc_status tkk_embedding_backward(tkk_library *library, tkc_stream *stre
  *     x, gate, residual, y, dy, dx, dgate   one shape, rank 1 to 4, any strides
  *     bias, dbias                           [last extent]
  *
- * Tensors marked optional are of rank 0 (all zeros) when they are not wanted. Each has its own
- * dtype. `y` may be x, gate or residual; dx and dgate may be dy, x or gate.
+ * Each tensor has its own dtype. `y` may be x, gate or residual; dx and dgate may be dy, x or gate.
  *
  * Dropout sets elements to 0 with probability `dropout` and scales the others by 1 / (1 - dropout).
  * Which ones depends on seed, offset and the element's number in row-major order alone: on every

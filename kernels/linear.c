@@ -7,9 +7,9 @@
 KERNEL_FILE(linear);
 
 static tkc_status check_all(const tkk_linear *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_linear"));
-    if ((uint32_t)p->activation > TKK_GELU_TANH || (uint32_t)p->precision > TKK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_linear: unknown activation or precision.");
+    CHECK_OPTIONS(p, "tkk_linear");
+    CHECK(check_activation("tkk_linear", p->activation));
+    CHECK(check_precision("tkk_linear", p->precision));
     CHECK(check_rank("x", &p->x, 2));
     CHECK(check_rank("w", &p->w, 2));
     CHECK(check_shape("w", &p->w, 2, (int64_t[]){p->w.shape[0], p->x.shape[1]}));
@@ -138,20 +138,17 @@ static tkc_status launch_gradient(tkk_library *library, tkc_stream *stream, cons
     call_begin(&call, library, &file, "linear_gradient");
     call.compile_only = p->compile_only;
     call_tensor(&call, "dy", &p->dy);
-    if (part)
-        call_tensor(&call, "part", part);
-    else
-        call_constant(&call, "part", "None");
+    call_optional(&call, "part", part);
     call_int(&call, rows);
     call_stride(&call, "N", "i32", out);
     call_int(&call, n->length);
-    call_stride(&call, "stride_ym", "i64", rows > 1 ? p->dy.stride[0] : 0);
-    call_stride(&call, "stride_yn", "i32", out > 1 ? p->dy.stride[1] : 0);
+    call_stride(&call, "stride_ym", "i64", stride_of(&p->dy, 0));
+    call_stride(&call, "stride_yn", "i32", stride_of(&p->dy, 1));
     if (has_activation(p)) {
         call_tensor(&call, "z", &p->z);
         call_tensor(&call, "dz", dz);
-        call_stride(&call, "stride_zm", "i64", rows > 1 ? p->z.stride[0] : 0);
-        call_stride(&call, "stride_zn", "i32", out > 1 ? p->z.stride[1] : 0);
+        call_stride(&call, "stride_zm", "i64", stride_of(&p->z, 0));
+        call_stride(&call, "stride_zn", "i32", stride_of(&p->z, 1));
     }
     call_constant(&call, "ACTIVATION", activation_names[p->activation]);
     call_constant(&call, "SUMS", part ? "True" : "False");
@@ -170,7 +167,7 @@ static tkc_status launch_bias(tkk_library *library, tkc_stream *stream, const tk
     call_tensor(&call, "db", &p->db);
     call_int(&call, n->parts);
     call_stride(&call, "N", "i32", out);
-    call_stride(&call, "stride_db", "i32", out > 1 ? p->db.stride[0] : 0);
+    call_stride(&call, "stride_db", "i32", stride_of(&p->db, 0));
     call_constant_int(&call, "BLOCK", BLOCK);
     return call_launch(&call, stream, tkc_grid1(tkc_cdiv(out, BLOCK)));
 }

@@ -27,11 +27,11 @@ static int64_t extent(const tkk_tensor *tensor, uint32_t d) {
 }
 
 static int64_t stride(const tkk_tensor *tensor, uint32_t d) {
-    return extent(tensor, d) > 1 ? tensor->stride[tensor->rank - 2 + d] : 0;
+    return stride_of(tensor, tensor->rank - 2 + d);
 }
 
 static int64_t batch_stride(const tkk_tensor *tensor) {
-    return tensor->rank == 3 && tensor->shape[0] > 1 ? tensor->stride[0] : 0;
+    return tensor->rank == 3 ? stride_of(tensor, 0) : 0;
 }
 
 /* A matrix, or a batch of them when c is one. */
@@ -64,11 +64,11 @@ static tkc_status check_epilogue(const Product *p) {
 }
 
 static tkc_status check_choices(const tkk_matmul_options *o) {
-    CHECK(check_options(o, o->struct_size, sizeof *o, "tkk_matmul_options"));
-    if ((uint32_t)o->activation > TKK_GELU_TANH || (uint32_t)o->precision > TKK_IEEE ||
-        (uint32_t)o->schedule > TKK_PERSISTENT)
-        return tkc_fail(TKC_INVALID_ARGUMENT,
-                        "tkk_matmul: unknown activation, precision or schedule.");
+    CHECK_OPTIONS(o, "tkk_matmul_options");
+    CHECK(check_activation("tkk_matmul", o->activation));
+    CHECK(check_precision("tkk_matmul", o->precision));
+    if ((uint32_t)o->schedule > TKK_PERSISTENT)
+        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_matmul: unknown schedule %d.", (int)o->schedule);
     return TKC_OK;
 }
 
@@ -243,8 +243,7 @@ static void add_epilogue(Call *call, const Product *p) {
         call_stride(call, "stride_zm", "i32", stride(&o->z, 0));
         call_stride(call, "stride_zn", "i32", stride(&o->z, 1));
     }
-    if (is_given(&o->bias))
-        call_stride(call, "stride_bias", "i32", p->N > 1 ? o->bias.stride[0] : 0);
+    if (is_given(&o->bias)) call_stride(call, "stride_bias", "i32", stride_of(&o->bias, 0));
     if (is_given(&o->residual)) {
         call_stride(call, "stride_rm", "i32", stride(&o->residual, 0));
         call_stride(call, "stride_rn", "i32", stride(&o->residual, 1));

@@ -6,11 +6,6 @@
 
 extern const char *const activation_names[]; /* by tkk_activation: "'relu'" */
 
-/* An optional tensor. */
-static inline bool is_given(const tkk_tensor *tensor) {
-    return tensor->rank != 0;
-}
-
 /* The tile that one program makes, and the step along K. */
 typedef struct Blocks {
     int64_t m, n, k;

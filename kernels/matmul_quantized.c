@@ -36,9 +36,8 @@ static tkc_status check_scale(const char *name, const tkk_tensor *scale, int64_t
 }
 
 static tkc_status check_all(const tkk_quantized_matmul *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_quantized_matmul"));
-    if ((uint32_t)p->activation > TKK_GELU_TANH)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_matmul_quantized: unknown activation.");
+    CHECK_OPTIONS(p, "tkk_quantized_matmul");
+    CHECK(check_activation("tkk_matmul_quantized", p->activation));
     CHECK(check_operands(p));
     CHECK(check_scale("a_scale", &p->a_scale, p->c.shape[0]));
     CHECK(check_scale("b_scale", &p->b_scale, p->c.shape[1]));
@@ -56,10 +55,6 @@ static tkc_status check_all(const tkk_quantized_matmul *p) {
     return TKC_OK;
 }
 
-static int64_t stride(const tkk_tensor *tensor, uint32_t d) {
-    return tensor->shape[d] > 1 ? tensor->stride[d] : 0;
-}
-
 /* The scales and the bias, then their strides, as the kernel has them. */
 static void add_vectors(Call *call, const tkk_quantized_matmul *p) {
     static const char *const names[] = {"a_scale", "b_scale", "bias"};
@@ -68,7 +63,7 @@ static void add_vectors(Call *call, const tkk_quantized_matmul *p) {
     for (int i = 0; i < 3; i++)
         if (is_given(vectors[i])) call_tensor(call, names[i], vectors[i]);
     for (int i = 0; i < 3; i++)
-        if (is_given(vectors[i])) call_stride(call, strides[i], "i32", stride(vectors[i], 0));
+        if (is_given(vectors[i])) call_stride(call, strides[i], "i32", stride_of(vectors[i], 0));
 }
 
 tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
@@ -86,12 +81,12 @@ tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
     call_int(&call, M);
     call_stride(&call, "N", "i32", N);
     call_stride(&call, "K", "i32", K);
-    call_stride(&call, "stride_am", "i32", stride(&p->a, 0));
-    call_stride(&call, "stride_ak", "i32", stride(&p->a, 1));
-    call_stride(&call, "stride_bk", "i32", stride(&p->b, 0));
-    call_stride(&call, "stride_bn", "i32", stride(&p->b, 1));
-    call_stride(&call, "stride_cm", "i32", stride(&p->c, 0));
-    call_stride(&call, "stride_cn", "i32", stride(&p->c, 1));
+    call_stride(&call, "stride_am", "i32", stride_of(&p->a, 0));
+    call_stride(&call, "stride_ak", "i32", stride_of(&p->a, 1));
+    call_stride(&call, "stride_bk", "i32", stride_of(&p->b, 0));
+    call_stride(&call, "stride_bn", "i32", stride_of(&p->b, 1));
+    call_stride(&call, "stride_cm", "i32", stride_of(&p->c, 0));
+    call_stride(&call, "stride_cn", "i32", stride_of(&p->c, 1));
     add_vectors(&call, p);
     call_constant(&call, "ACTIVATION", activation_names[p->activation]);
     call_blocks(&call, &blocks, M % blocks.m == 0 && N % blocks.n == 0, K % blocks.k == 0);

@@ -1,8 +1,7 @@
 /* matrix.h: matrix products: matmul in all its forms, linear layers, convolutions, products of
  * int8 and fp8. Contracts that hold for all functions are in kernels.h.
  *
- * Results do not depend on the order in which programs run: the same input gives the same bits.
- * An optional tensor is one of rank 0 (all zeros) when it is not wanted. */
+ * Results do not depend on the order in which programs run: the same input gives the same bits. */
 #ifndef TKC_KERNELS_MATRIX_H
 #define TKC_KERNELS_MATRIX_H
 
@@ -57,7 +56,7 @@ typedef struct tkk_matmul_options {
 TKC_API tkc_status tkk_matmul(tkk_library *library, tkc_stream *stream, const tkk_tensor *a,
                               const tkk_tensor *b, const tkk_tensor *c,
                               const tkk_matmul_options *options);
-/* Bytes of workspace that this call takes; 0 when it needs none, or would be refused. */
+/* Bytes of workspace that this call takes. */
 TKC_API uint64_t tkk_matmul_workspace(tkk_library *library, const tkk_tensor *a,
                                       const tkk_tensor *b, const tkk_tensor *c,
                                       const tkk_matmul_options *options);
@@ -69,6 +68,7 @@ TKC_API uint64_t tkk_matmul_workspace(tkk_library *library, const tkk_tensor *a,
 TKC_API tkc_status tkk_matmul_grouped(tkk_library *library, tkc_stream *stream, uint32_t count,
                                       const tkk_tensor *a, const tkk_tensor *b, const tkk_tensor *c,
                                       const tkk_matmul_options *options);
+/* Bytes of workspace that a group of `count` problems takes. */
 TKC_API uint64_t tkk_matmul_grouped_workspace(uint32_t count);
 
 /* ---- linear ------------------------------------------------------------------------------- */

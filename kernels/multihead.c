@@ -32,10 +32,6 @@ typedef struct Layer {
 
 /* ---- tensors as matrices ---------------------------------------------------------------- */
 
-static int64_t stride_of(const tkk_tensor *t, uint32_t i) {
-    return t->shape[i] > 1 ? t->stride[i] : 0;
-}
-
 /* [batch, length, dim] as a matrix of batch * length rows. `length_first`: sequences interleaved.
  */
 static tkc_status as_rows(const char *name, const tkk_tensor *t, bool length_first,
@@ -120,7 +116,7 @@ static tkc_status make_parts(Layer *layer) {
 /* What both directions read. */
 static tkc_status begin(Layer *layer, tkk_library *library, tkc_stream *stream,
                         const tkk_multihead *p) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_multihead"));
+    CHECK_OPTIONS(p, "tkk_multihead");
     CHECK(check_rank("query", &p->query, 3));
     if (p->key.rank) CHECK(check_rank("key", &p->key, 3));
     const int64_t dim = p->query.shape[2];

@@ -58,7 +58,7 @@ typedef struct tkk_multihead {
     uint32_t backends;              /* of tkk_sdpa; 0: any */
     bool is_causal, is_lower_right; /* as tkk_sdpa's */
     bool compile_only;              /* compile what this call needs, run nothing */
-    double dropout_p, residual_p;
+    double dropout_p, residual_p;   /* in [0, 1) */
     uint64_t dropout_seed;
     tkk_tensor query, key, value;                            /* read */
     tkk_tensor mask;                                         /* read; optional */
@@ -85,7 +85,7 @@ TKC_API tkc_status tkk_multihead_backward(tkk_library *library, tkc_stream *stre
 /* Bytes that forward and backward pass share; 0 when the problem would be refused. Only what both
  * read need be there. */
 TKC_API uint64_t tkk_multihead_saved(const tkk_multihead *problem);
-/* Bytes of workspace that the call takes; 0 when it would be refused. */
+/* Bytes of workspace that the call takes. */
 TKC_API uint64_t tkk_multihead_workspace(tkk_library *library, const tkk_multihead *problem,
                                          bool backward);
 

@@ -9,10 +9,6 @@ KERNEL_FILE(norm);
 /* On cores forward needs room for two rows, backward for five. */
 enum { LONGEST = 8192, LONGEST_FORWARD_ON_CORES = 65536, LONGEST_BACKWARD_ON_CORES = 16384 };
 
-static const tkk_tensor *given(const tkk_tensor *tensor) {
-    return tensor->rank > 0 ? tensor : NULL;
-}
-
 /* ---- checks ----------------------------------------------------------------------------- */
 
 static tkc_status check_like(const char *name, const tkk_tensor *tensor, const tkk_norm *p) {
@@ -21,7 +17,7 @@ static tkc_status check_like(const char *name, const tkk_tensor *tensor, const t
 }
 
 static tkc_status check_vector(const char *name, const tkk_tensor *tensor, int64_t length) {
-    if (!given(tensor)) return TKC_OK;
+    if (!is_given(tensor)) return TKC_OK;
     CHECK(check_shape(name, tensor, 1, &length));
     CHECK(check_float(name, tensor));
     return check_dense(name, tensor);
@@ -34,7 +30,7 @@ static tkc_status check_state(const char *name, const tkk_tensor *tensor, const 
 }
 
 static tkc_status check(const tkk_norm *p, uint32_t *dim) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_norm"));
+    CHECK_OPTIONS(p, "tkk_norm");
     CHECK(check_rows("x", &p->x));
     CHECK(check_float("x", &p->x));
     CHECK(check_axis(p->axis, &p->x, dim));
@@ -48,10 +44,10 @@ static tkc_status check_forward(const tkk_norm *p, uint32_t *dim) {
                         (double)p->epsilon);
     CHECK(check_vector("bias", &p->bias, p->x.shape[*dim]));
     CHECK(check_like("y", &p->y, p));
-    if (given(&p->residual)) CHECK(check_like("residual", &p->residual, p));
-    if (given(&p->sum)) CHECK(check_like("sum", &p->sum, p));
-    if (given(&p->mean)) CHECK(check_state("mean", &p->mean, p, *dim));
-    if (given(&p->rstd)) CHECK(check_state("rstd", &p->rstd, p, *dim));
+    if (is_given(&p->residual)) CHECK(check_like("residual", &p->residual, p));
+    if (is_given(&p->sum)) CHECK(check_like("sum", &p->sum, p));
+    if (is_given(&p->mean)) CHECK(check_state("mean", &p->mean, p, *dim));
+    if (is_given(&p->rstd)) CHECK(check_state("rstd", &p->rstd, p, *dim));
     return TKC_OK;
 }
 
@@ -59,7 +55,7 @@ static tkc_status check_backward(const tkk_norm *p, uint32_t *dim) {
     CHECK(check(p, dim));
     CHECK(check_like("dy", &p->dy, p));
     CHECK(check_like("dx", &p->dx, p));
-    if (given(&p->dsum)) CHECK(check_like("dsum", &p->dsum, p));
+    if (is_given(&p->dsum)) CHECK(check_like("dsum", &p->dsum, p));
     if (!p->rms) CHECK(check_state("mean", &p->mean, p, *dim));
     CHECK(check_state("rstd", &p->rstd, p, *dim));
     CHECK(check_vector("dweight", &p->dweight, p->x.shape[*dim]));
@@ -76,12 +72,12 @@ typedef struct State {
 
 static void add_state(State *state, Rows *rows, const tkk_norm *p, uint32_t dim) {
     *state = (State){.mean = NULL};
-    if (given(&p->mean) && !p->rms) {
+    if (is_given(&p->mean) && !p->rms) {
         state->mean_view = rows_reduced(&p->mean, &p->x, dim);
         state->mean = &state->mean_view;
         rows_add(rows, state->mean);
     }
-    if (given(&p->rstd)) {
+    if (is_given(&p->rstd)) {
         state->rstd_view = rows_reduced(&p->rstd, &p->x, dim);
         state->rstd = &state->rstd_view;
         rows_add(rows, state->rstd);
@@ -89,7 +85,7 @@ static void add_state(State *state, Rows *rows, const tkk_norm *p, uint32_t dim)
 }
 
 static void add_optional(Rows *rows, const tkk_tensor *tensor) {
-    if (given(tensor)) rows_add(rows, tensor);
+    if (is_given(tensor)) rows_add(rows, tensor);
 }
 
 static void begin(Call *call, tkk_library *library, const tkk_norm *p, const char *kernel,
@@ -154,7 +150,7 @@ typedef struct Plan {
 } Plan;
 
 static bool is_wanted(const tkk_tensor *gradient) {
-    return given(gradient) && gradient->shape[0] > 0;
+    return is_given(gradient) && gradient->shape[0] > 0;
 }
 
 static void share_out(Plan *plan, const tkk_library *library, const RowBlock *block) {

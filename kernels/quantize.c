@@ -12,10 +12,6 @@ static int64_t largest_of(tkc_dtype dtype) {
     }
 }
 
-static int64_t stride(const tkk_tensor *tensor, uint32_t d) {
-    return tensor->shape[d] > 1 ? tensor->stride[d] : 0;
-}
-
 tkc_status tkk_quantize(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                         const tkk_tensor *q, const tkk_tensor *scale) {
     enum { LONGEST = 2048 };
@@ -40,11 +36,11 @@ tkc_status tkk_quantize(tkk_library *library, tkc_stream *stream, const tkk_tens
     call_tensor(&call, "q", q);
     call_tensor(&call, "scale", scale);
     call_stride(&call, "columns", "i32", columns);
-    call_stride(&call, "stride_xm", "i64", stride(x, 0));
-    call_stride(&call, "stride_xn", "i64", stride(x, 1));
-    call_stride(&call, "stride_qm", "i64", stride(q, 0));
-    call_stride(&call, "stride_qn", "i64", stride(q, 1));
-    call_stride(&call, "stride_scale", "i64", stride(scale, 0));
+    call_stride(&call, "stride_xm", "i64", stride_of(x, 0));
+    call_stride(&call, "stride_xn", "i64", stride_of(x, 1));
+    call_stride(&call, "stride_qm", "i64", stride_of(q, 0));
+    call_stride(&call, "stride_qn", "i64", stride_of(q, 1));
+    call_stride(&call, "stride_scale", "i64", stride_of(scale, 0));
     call_constant_int(&call, "LARGEST", largest_of(q->dtype));
     call_constant_int(&call, "BLOCK", block);
     return call_launch(&call, stream, tkc_grid1(rows));

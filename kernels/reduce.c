@@ -27,7 +27,7 @@ static bool has_places(const tkk_reduce_options *options) {
 
 static tkc_status check(const tkk_reduce_options *options, const tkk_tensor *x,
                         const tkk_tensor *out, uint32_t *dim) {
-    CHECK(check_options(options, options->struct_size, sizeof *options, "options"));
+    CHECK_OPTIONS(options, "options");
     if ((uint32_t)options->kind > TKK_MIN)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_reduce: unknown kind %d.", (int)options->kind);
     CHECK(check_rows("x", x));

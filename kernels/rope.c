@@ -46,7 +46,7 @@ static tkc_status check_table(const char *name, const tkk_tensor *table, const t
 
 static tkc_status check(const tkk_rope *p, const char *from_name, const tkk_tensor *from,
                         const char *to_name, const tkk_tensor *to) {
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_rope"));
+    CHECK_OPTIONS(p, "tkk_rope");
     if (from->rank != 3) CHECK(check_rank(from_name, from, 4));
     CHECK(check_rows(from_name, from));
     CHECK(check_float(from_name, from));
@@ -111,7 +111,7 @@ static tkc_status turn(tkk_library *library, tkc_stream *stream, const tkk_rope 
     bool tables = p->cos.rank > 0;
     call_tensor(&call, "x", &x);
     call_tensor(&call, "y", &y);
-    call_optional(&call, "positions", p->positions.rank ? &p->positions : NULL);
+    call_optional(&call, "positions", given(&p->positions));
     call_optional(&call, "cos", tables ? &p->cos : NULL);
     call_optional(&call, "sin", tables ? &p->sin : NULL);
     add_strides(&call, (const char *const[4]){"x_b", "x_l", "x_h", "x_d"}, &x);

@@ -164,13 +164,6 @@ RowBlock rows_block(const Rows *rows, const tkk_library *library, int64_t longes
     return block;
 }
 
-void call_optional(Call *call, const char *name, const tkk_tensor *tensor) {
-    if (tensor)
-        call_tensor(call, name, tensor);
-    else
-        call_constant(call, name, "None");
-}
-
 static void stride(Call *call, const char *name, const tkk_tensor *tensor, uint32_t dim,
                    int64_t extent, int64_t otherwise) {
     if (tensor)

@@ -65,8 +65,6 @@ bool rows_empty(const Rows *rows);
  * Small problems are one program on cores, since to wake another one takes longer. Rows whose
  * block would have more than `longest` elements are done in pieces. */
 RowBlock rows_block(const Rows *rows, const tkk_library *library, int64_t longest);
-/* The tensor, or None when it is NULL. */
-void call_optional(Call *call, const char *name, const tkk_tensor *tensor);
 /* Adds the parameters NAME_n, NAME_l, NAME_m, NAME_o: strides along the axis and the lanes, and of
  * the middle and outer dimension. `name` is a literal. No tensor, no parameters. */
 #define rows_strides(rows, call, name, tensor)                                                     \

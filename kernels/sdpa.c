@@ -124,13 +124,12 @@ static bool has_sequences(const SdpaProblem *p) {
 /* What both directions read. */
 static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream *stream,
                                const tkk_sdpa *from) {
-    CHECK(check_options(from, from ? from->struct_size : 0, sizeof *from, "tkk_sdpa"));
+    CHECK_OPTIONS(from, "tkk_sdpa");
     if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: library is NULL.");
     if (from->backends & ~(uint32_t)TKK_SDPA_ANY)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: backends is %u, with unknown bits.",
                         from->backends);
-    if ((uint32_t)from->precision > TKK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: unknown precision.");
+    CHECK(check_precision("tkk_sdpa", from->precision));
     if (from->is_lower_right && !from->is_causal)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: is_lower_right without is_causal.");
     if (!(from->scale >= 0) || !isfinite((float)from->scale))
@@ -310,7 +309,7 @@ static tkc_status no_backend(const Choice *choice, const tkk_sdpa *from) {
 tkc_status tkk_sdpa_choose(tkk_library *library, const tkk_sdpa *problem, bool backward,
                            tkk_sdpa_choice *to) {
     SdpaProblem p;
-    CHECK(check_options(to, to ? to->struct_size : 0, sizeof *to, "tkk_sdpa_choice"));
+    CHECK_OPTIONS(to, "tkk_sdpa_choice");
     to->backend = 0;
     CHECK(take_problem(&p, library, NULL, problem));
     Choice choice = choose(&p, problem, backward);

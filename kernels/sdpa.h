@@ -102,8 +102,7 @@ TKC_API tkc_status tkk_sdpa_forward(tkk_library *library, tkc_stream *stream,
                                     const tkk_sdpa *problem);
 TKC_API tkc_status tkk_sdpa_backward(tkk_library *library, tkc_stream *stream,
                                      const tkk_sdpa *problem);
-/* Bytes of workspace that the call takes, out, lse and gradients need not be there; 0 when it needs
- * none, or would be refused. */
+/* Bytes of workspace that the call takes; out, lse and gradients need not be there. */
 TKC_API uint64_t tkk_sdpa_workspace(tkk_library *library, const tkk_sdpa *problem, bool backward);
 
 typedef struct tkk_sdpa_choice {

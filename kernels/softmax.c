@@ -9,7 +9,7 @@ static const tkk_softmax_options defaults = TKK_SOFTMAX_OPTIONS_INIT;
 static tkc_status check(const tkk_softmax_options **options, const tkk_tensor *first,
                         const char *name, uint32_t *dim) {
     if (!*options) *options = &defaults;
-    CHECK(check_options(*options, (*options)->struct_size, sizeof **options, "options"));
+    CHECK_OPTIONS(*options, "options");
     CHECK(check_rows(name, first));
     return check_axis((*options)->axis, first, dim);
 }

@@ -320,7 +320,7 @@ static void check_refusals(TestDevice *device, Random *random) {
     expect_refusal(device, &call, "lengths: the extent of dimension 0 is 1");
     call = p.call;
     call.splits = 129;
-    expect_refusal(device, &call, "128 splits");
+    expect_refusal(device, &call, "at most 128");
     call = p.call;
     call.out.shape[3] = 8;
     expect_refusal(device, &call, "out: the extent of dimension 3 is 8");

@@ -142,12 +142,6 @@ uint32_t bit_map_apply(const BitMap *map, uint32_t x) {
     return y;
 }
 
-BitMap bit_map_identity(uint32_t bits) {
-    BitMap map = {.in_bits = (uint8_t)bits, .out_bits = (uint8_t)bits};
-    for (uint32_t k = 0; k < bits; k++) map.columns[k] = 1u << k;
-    return map;
-}
-
 BitMap bit_map_compose(const BitMap *second, const BitMap *first) {
     BitMap map = {.in_bits = first->in_bits, .out_bits = second->out_bits};
     for (uint32_t k = 0; k < first->in_bits; k++)

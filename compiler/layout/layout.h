@@ -90,7 +90,6 @@ typedef struct BitMap {
 } BitMap;
 
 uint32_t bit_map_apply(const BitMap *map, uint32_t x);
-BitMap bit_map_identity(uint32_t bits);
 BitMap bit_map_compose(const BitMap *second, const BitMap *first); /* second(first(x)) */
 bool bit_map_invert(const BitMap *map, BitMap *inverse);           /* false: singular */
 

@@ -94,10 +94,6 @@ static Step cp_wait(Warp *w, const Inst *in) {
     return land(w, in, w->active, keep, all) ? STEP_NEXT : STEP_FAULT;
 }
 
-bool copies_land_all(Warp *w, const Inst *in) {
-    return land(w, in, ALL_LANES, 0, true);
-}
-
 /* ---- mbarrier state -------------------------------------------------------------------------- */
 
 Mbarrier *find_mbarrier(Cta *cta, uint32_t address) {

@@ -428,6 +428,3 @@ const EmuEntry *emu_find_entry(const EmuModule *module, const char *name) {
     return NULL;
 }
 
-uint32_t emu_target(const EmuModule *module) {
-    return module->ptx->target;
-}

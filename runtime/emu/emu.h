@@ -49,7 +49,6 @@ EmuModule *emu_load(Arena *arena, Diagnostics *diagnostics, uint32_t source);
 uint32_t emu_entry_count(const EmuModule *module);
 const EmuEntry *emu_entry(const EmuModule *module, uint32_t index);
 const EmuEntry *emu_find_entry(const EmuModule *module, const char *name); /* or NULL */
-uint32_t emu_target(const EmuModule *module);                              /* 80, 90, ... */
 
 /* ---- launches -------------------------------------------------------------------------------- */
 

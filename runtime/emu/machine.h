@@ -416,7 +416,6 @@ Mbarrier *mbarrier_at(Warp *w, const Inst *in, int lane, PtxSpace space, uint64_
                       Cta **cta);
 bool mbarrier_complete_tx(Warp *w, const Inst *in, int lane, Cta *cta, uint32_t address,
                           int64_t bytes);
-bool copies_land_all(Warp *w, const Inst *in);
 void mbarrier_time_out(Warp *w, Fragment *f); /* a wait ends with "not yet" */
 bool stores_in_flight(const Warp *w);         /* bulk stores that still read shared memory */
 bool decode_tensor_map(const uint8_t map[128], EmuTensorMap *out);
