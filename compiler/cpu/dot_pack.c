@@ -183,27 +183,18 @@ static Reg panel_unit(const Dot *d, uint32_t extent, uint32_t panel, Reg batch, 
     return dot_mul_add(e, dot_mul_add(e, number, d->k, k), panel, rest);
 }
 
-/* Panels of what has its neighbours along `x`: a vector for each unit; vectors of units of several
- * are interleaved. */
-static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel, uint64_t slot) {
+/* One vector of units of a panel, or of several. */
+static void pack_vector(const Dot *d, Nest *nest, const Value *v, uint32_t x, uint32_t panel,
+                        Reg unit, uint64_t slot) {
     Emitter *e = d->e;
-    const uint32_t k = k_dim(v, x), r = v->type->rank;
-    uint32_t shape[MAX_RANK];
-    memcpy(shape, v->type->shape, sizeof shape);
-    const uint32_t extent = shape[x], width = panel < d->width ? panel : d->width;
-    shape[k] = d->k;
-    const Type *space = type_block(&e->module->types, type_element(v->type), r, shape);
-    prepare(e, v, space, space == v->type);
-    Nest nest;
-    nest_open(&nest, e, space, x, width);
-    nest.next_turn = true;
-    Place *place = &nest.place;
-    Reg batch = r == 3 ? place->at[0].base : const_i64(e, 0), unit = place->at[k].base;
+    Place *place = &nest->place;
+    const uint32_t width = nest->width, k = k_dim(v, x);
+    Reg batch = v->type->rank == 3 ? place->at[0].base : const_i64(e, 0);
     Reg part[4] = {NULL};
     for (uint32_t i = 0; i < d->per_unit; i++) {
         if (d->per_unit > 1)
-            place->at[k].base = coordinate(&nest, unit, d->per_unit, const_i64(e, i));
-        part[i] = element(d, &nest, v, place, width, is_a_along(v, x));
+            place->at[k].base = coordinate(nest, unit, d->per_unit, const_i64(e, i));
+        part[i] = element(d, nest, v, place, width, is_a_along(v, x));
     }
     if (d->per_unit == 4) {
         part[0] = interleave(e, part[0], part[2], width);
@@ -211,8 +202,35 @@ static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel
     }
     Reg units = part[0];
     if (d->per_unit > 1) units = interleave(e, part[0], part[1], width_of(part[0]));
-    Reg at = panel_unit(d, extent, panel, batch, place->at[x].base, unit);
+    Reg at = panel_unit(d, v->type->shape[x], panel, batch, place->at[x].base, unit);
     store_reg(e, units, dot_unit_at(d, slot, at), dtype_size(d->wide));
+}
+
+/* Panels of what has its neighbours along `x`: a vector for each unit; vectors of units of several
+ * are interleaved. Few vectors a row of a masked load are written one after the other: their masks
+ * mostly stay the same from row to row. */
+static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel, uint64_t slot) {
+    enum { FEW = 4 };
+    Emitter *e = d->e;
+    const uint32_t k = k_dim(v, x), r = v->type->rank;
+    uint32_t shape[MAX_RANK];
+    memcpy(shape, v->type->shape, sizeof shape);
+    const uint32_t extent = shape[x], width = panel < d->width ? panel : d->width;
+    const bool few = v->op && v->op->code == OP_load && v->op->operand_count > 1 &&
+                     !info_of(e, v)->ready && !info_of(e, v)->stored && d->per_unit == 1 &&
+                     extent > width && extent / width <= FEW;
+    shape[k] = d->k;
+    if (few) shape[x] = width;
+    const Type *space = type_block(&e->module->types, type_element(v->type), r, shape);
+    prepare(e, v, space, space == v->type);
+    Nest nest;
+    nest_open(&nest, e, space, x, width);
+    nest.next_turn = true;
+    Reg unit = nest.place.at[k].base;
+    for (uint32_t i = 0; i < (few ? extent / width : 1); i++) {
+        if (few) nest.place.at[x].base = const_i64(e, i * width);
+        pack_vector(d, &nest, v, x, panel, unit, slot);
+    }
     nest_close(&nest);
 }
 
