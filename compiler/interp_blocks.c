@@ -182,27 +182,40 @@ static int64_t element_int(const void *data, DType dtype, uint32_t i) {
     return eval_int_from_bits(dtype, bits);
 }
 
+static inline void copy_element(uint32_t size, uint8_t *to, const uint8_t *from) {
+    switch (size) {
+    case 1: *to = *from; return;
+    case 2: memcpy(to, from, 2); return;
+    case 4: memcpy(to, from, 4); return;
+    default: memcpy(to, from, 8); return;
+    }
+}
+
 bool interp_gather(Thread *t, const Step *step) {
     const Type *source = op_operand(step->op, 0)->type, *index = op_operand(step->op, 1)->type;
     const uint32_t axis = (uint32_t)op_int(step->op, ATTR_axis, 0), size = step->out[0].size;
     const uint8_t *x = place_data(t, &step->in[0]);
     const void *where = place_data(t, &step->in[1]);
     uint8_t *r = place_data(t, &step->out[0]);
-    uint32_t inner = 1;
+    const DType dtype = type_dtype(index);
+    const int64_t extent = source->shape[axis];
+    uint32_t inner = 1, i = 0;
     for (uint32_t d = axis + 1; d < source->rank; d++) inner *= source->shape[d];
-    for (uint32_t i = 0; i < index->count; i++) {
-        const int64_t at = element_int(where, type_dtype(index), i);
-        if (at < 0 || at >= source->shape[axis]) {
-            fault_text(t, step, FAULT_OUT_OF_BOUNDS,
-                       "gather out of bounds: index %lld on axis %u, which has %u elements",
-                       (long long)at, axis, source->shape[axis]);
-            fault_element(t, index, i);
-            return false;
+    const uint32_t part = index->shape[axis] * inner; /* what shares the dims before the axis */
+    for (size_t first = 0; i < index->count; first += (size_t)extent * inner)
+        for (const uint32_t end = i + part; i < end; i++) {
+            const int64_t at =
+                dtype == DT_i32 ? ((const int32_t *)where)[i] : element_int(where, dtype, i);
+            if (at < 0 || at >= extent) {
+                fault_text(t, step, FAULT_OUT_OF_BOUNDS,
+                           "gather out of bounds: index %lld on axis %u, which has %u elements",
+                           (long long)at, axis, source->shape[axis]);
+                fault_element(t, index, i);
+                return false;
+            }
+            copy_element(size, r + (size_t)i * size,
+                         x + (first + (size_t)at * inner + i % inner) * size);
         }
-        const uint32_t outer = i / inner / index->shape[axis];
-        const size_t from = ((size_t)outer * source->shape[axis] + (size_t)at) * inner + i % inner;
-        memcpy(r + (size_t)i * size, x + from * size, size);
-    }
     return true;
 }
 
