@@ -50,11 +50,24 @@ static bool has_series(const Picture *picture, uint32_t s) {
     return false;
 }
 
+/* In lines of a dozen letters, or a word. */
+static void add_label(Text *data, const char *label) {
+    for (uint32_t length = 0; *label; label++, length++)
+        if (*label == ' ' && length >= 12) {
+            text_puts(data, "\\n");
+            length = 0;
+        } else {
+            text_add(data, label, 1);
+        }
+}
+
 /* One line a row: x, a label, then a column for each series ("?" where there is nothing). */
 static void add_data(Text *data, const Picture *picture) {
     for (uint32_t i = 0; i < picture->count; i++) {
         const SeedRow *row = &picture->rows[i];
-        text_printf(data, "%g \"%s\"", row->x, row->label);
+        text_printf(data, "%g \"", row->x);
+        add_label(data, row->label);
+        text_puts(data, "\"");
         for (uint32_t s = 0; s < row->series_count; s++) {
             double value = value_of(&row->series[s], picture->quantity);
             if (row->series[s].measured && value > 0)
@@ -95,7 +108,7 @@ static void add_script(Text *script, const Picture *picture, const char *folder)
         text_printf(script,
                     "set style data histograms\nset style histogram clustered gap 1\n"
                     "set style fill solid 0.7 noborder\nset logscale y\nset yrange [%g:*]\n"
-                    "set xtics rotate by -12 noenhanced\nset bmargin 5\n",
+                    "set xtics noenhanced\nset bmargin 4\n",
                     least_value(picture) / 2);
     text_puts(script, "plot ");
     for (uint32_t s = 0; s < row->series_count; s++) {
