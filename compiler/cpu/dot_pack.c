@@ -210,7 +210,7 @@ static void pack_vector(const Dot *d, Nest *nest, const Value *v, uint32_t x, ui
  * are interleaved. Few vectors a row of a masked load are written one after the other: their masks
  * mostly stay the same from row to row. */
 static void pack_panels(const Dot *d, const Value *v, uint32_t x, uint32_t panel, uint64_t slot) {
-    enum { FEW = 4 };
+    enum { FEW = 8 };
     Emitter *e = d->e;
     const uint32_t k = k_dim(v, x), r = v->type->rank;
     uint32_t shape[MAX_RANK];
