@@ -79,7 +79,16 @@ static void check(TestDevice *device, Random *random, const Case *c) {
     p.logits = x.tensor, p.labels = tl.tensor, p.loss = loss.tensor, p.lse = lse.tensor;
     p.count = counted.tensor;
     p.check_labels = true;
+    tkc_buffer *workspace = NULL;
+    p.workspace.size = tkk_cross_entropy_workspace(&p);
+    ck_assert(none || p.workspace.size > 0);
+    if (p.workspace.size > 0) {
+        test_ok(tkc_buffer_create(device->device, p.workspace.size, "workspace", &workspace));
+        test_ok(tkc_buffer_poison(workspace));
+        p.workspace.data = tkc_arg_buffer(workspace);
+    }
     test_ok(tkk_cross_entropy_forward(device->library, NULL, &p));
+    tkc_buffer_destroy(workspace);
     const char *what =
         test_name(device, "cross entropy", c->type, "%lldx%lld", (long long)rows, (long long)n);
     check_output(&lse, what, lses, lse_allowed);

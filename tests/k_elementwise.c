@@ -95,7 +95,15 @@ static void check(TestDevice *device, Random *random, const Case *c) {
     test_ok(tkk_activate_forward(device->library, NULL, &p));
     check_output(&y, what, expected, allowed);
 
+    tkc_buffer *workspace = NULL;
+    p.workspace.size = tkk_activate_workspace(device->library, &p);
+    if (p.workspace.size > 0) {
+        test_ok(tkc_buffer_create(device->device, p.workspace.size, "workspace", &workspace));
+        test_ok(tkc_buffer_poison(workspace));
+        p.workspace.data = tkc_arg_buffer(workspace);
+    }
     test_ok(tkk_activate_backward(device->library, NULL, &p));
+    tkc_buffer_destroy(workspace);
     for (int64_t i = 0; i < x.n; i++) {
         double h = h_at(c, &x, &bias, i), slope = dy.values[i] * kept_scale(&p, i);
         double g = c->gate ? gate.values[i] : 1;
