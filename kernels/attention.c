@@ -310,6 +310,7 @@ static tkc_grid kv_grid(const tkk_attention *p, Blocks blocks) {
 }
 
 tkc_status tkk_attention_forward(tkk_library *library, tkc_stream *stream, const tkk_attention *p) {
+    CHECK(check_library(library));
     CHECK(check_forward(p));
     Blocks blocks = pick(library, p, FORWARD);
     Call call;
@@ -374,6 +375,7 @@ static void add_input_strides(Call *call, const tkk_attention *p) {
 
 tkc_status tkk_attention_backward(tkk_library *library, tkc_stream *stream,
                                   const tkk_attention *p) {
+    CHECK(check_library(library));
     CHECK(check_backward(p));
     if (p->weighting == TKK_SOFTMAX) CHECK(launch_delta(library, stream, p));
 

@@ -86,6 +86,7 @@ static void add_shape(Call *call, const tkk_attention_2022 *p, int64_t block) {
 
 tkc_status tkk_attention_2022_forward(tkk_library *library, tkc_stream *stream,
                                       const tkk_attention_2022 *p) {
+    CHECK(check_library(library));
     static const char *const o[] = {"stride_oz", "stride_oh", "stride_om", "stride_on"};
     CHECK(check_forward(p));
     CHECK(check_tensor("tmp", &p->tmp, TKC_F32, 3, &p->q));
@@ -114,6 +115,7 @@ static int64_t backward_block(const tkk_library *library, const tkk_attention_20
 
 tkc_status tkk_attention_2022_backward(tkk_library *library, tkc_stream *stream,
                                        const tkk_attention_2022 *p) {
+    CHECK(check_library(library));
     CHECK(check_backward(p));
     int64_t blocks = p->q.shape[L] / BLOCK, heads = p->q.shape[B] * p->q.shape[H];
     int64_t block = backward_block(library, p);

@@ -400,6 +400,7 @@ static tkc_status check_bias(const char *name, const tkk_tensor *bias, int64_t o
 }
 
 tkc_status tkk_conv2d_forward(tkk_library *library, tkc_stream *stream, const tkk_conv2d *p) {
+    CHECK(check_library(library));
     Conv c;
     CHECK(read_conv(&c, p, "y", p ? &p->y : NULL));
     if (is_given(&p->b)) CHECK(check_bias("b", &p->b, c.out));
@@ -569,6 +570,7 @@ static uint64_t backward_size(tkk_library *library, const Conv *c) {
 }
 
 uint64_t tkk_conv2d_workspace(tkk_library *library, const tkk_conv2d *p) {
+    if (!library) return 0;
     Conv c;
     const tkk_tensor *y = p && is_given(&p->dy) ? &p->dy : NULL;
     if (read_conv(&c, p, "dy", y) != TKC_OK) return 0;
@@ -593,6 +595,7 @@ static tkc_status run_backward(tkk_library *library, tkc_stream *stream, const C
 }
 
 tkc_status tkk_conv2d_backward(tkk_library *library, tkc_stream *stream, const tkk_conv2d *p) {
+    CHECK(check_library(library));
     Conv c;
     CHECK(read_conv(&c, p, "dy", p ? &p->dy : NULL));
     CHECK(check_dtype("dy", &p->dy, p->x.dtype));

@@ -151,6 +151,7 @@ uint64_t tkk_cross_entropy_workspace(const tkk_cross_entropy *p) {
 
 tkc_status tkk_cross_entropy_forward(tkk_library *library, tkc_stream *stream,
                                      const tkk_cross_entropy *p) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check(p, &dim));
     CHECK(check_loss("loss", &p->loss, p, dim));
@@ -183,6 +184,7 @@ static int64_t span_of(const Rows *rows, const tkk_library *library, RowBlock *b
 
 tkc_status tkk_cross_entropy_backward(tkk_library *library, tkc_stream *stream,
                                       const tkk_cross_entropy *p) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check(p, &dim));
     CHECK(check_loss("dloss", &p->dloss, p, dim));

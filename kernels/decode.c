@@ -50,10 +50,9 @@ static tkc_status check_cache(Plan *plan) {
     return TKC_OK;
 }
 
-static tkc_status check_problem(Plan *plan, tkk_library *library) {
+static tkc_status check_problem(Plan *plan) {
     const tkk_decode *p = plan->p;
     CHECK_OPTIONS(p, "tkk_decode");
-    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_decode: library is NULL.");
     CHECK(check_precision("tkk_decode", p->precision));
     if (p->splits > MOST_SPLITS)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_decode: %u splits; at most %d are supported.",
@@ -115,7 +114,7 @@ static int64_t pick_splits(const Plan *plan, tkk_library *library) {
 
 static tkc_status make_plan(Plan *plan, tkk_library *library, const tkk_decode *p) {
     *plan = (Plan){.p = p};
-    CHECK(check_problem(plan, library));
+    CHECK(check_problem(plan));
     const bool on_host = runs_on_host(library);
     plan->rows = p->q.shape[H] / plan->k.shape[H] * p->q.shape[L];
     plan->block_m = within(next_power_of_two(plan->rows), on_host ? 1 : 16, 64);
@@ -138,6 +137,7 @@ static uint64_t workspace(const Plan *plan) {
 }
 
 uint64_t tkk_decode_workspace(tkk_library *library, const tkk_decode *problem) {
+    if (!library) return 0;
     Plan plan;
     return make_plan(&plan, library, problem) == TKC_OK ? workspace(&plan) : 0;
 }
@@ -229,6 +229,7 @@ static tkc_status launch(tkk_library *library, tkc_stream *stream, const Plan *p
 }
 
 tkc_status tkk_decode_forward(tkk_library *library, tkc_stream *stream, const tkk_decode *p) {
+    CHECK(check_library(library));
     Plan plan;
     CHECK(make_plan(&plan, library, p));
     CHECK(check_outputs(p));

@@ -201,6 +201,7 @@ static void add_numbers(Tiles *tiles, const tkk_activate *p) {
 }
 
 tkc_status tkk_activate_forward(tkk_library *library, tkc_stream *stream, const tkk_activate *p) {
+    CHECK(check_library(library));
     enum { Y, X, BIAS, GATE, RESIDUAL, NUMBERS };
     CHECK(check_activate(p));
     CHECK(check_like("y", &p->y, &p->x));
@@ -282,6 +283,7 @@ static tkc_status sum_bias(tkk_library *library, tkc_stream *stream, const tkk_a
 }
 
 tkc_status tkk_activate_backward(tkk_library *library, tkc_stream *stream, const tkk_activate *p) {
+    CHECK(check_library(library));
     CHECK(check_activate(p));
     CHECK(check_like("dy", &p->dy, &p->x));
     CHECK(check_optional("dx", &p->dx, &p->x));
@@ -300,8 +302,9 @@ tkc_status tkk_activate_backward(tkk_library *library, tkc_stream *stream, const
 }
 
 uint64_t tkk_activate_workspace(tkk_library *library, const tkk_activate *p) {
+    if (!library) return 0;
     tkk_tensor rows;
-    if (!library || !p || check_activate(p) || !p->dbias.rank || check_like("dx", &p->dx, &p->x) ||
+    if (!p || check_activate(p) || !p->dbias.rank || check_like("dx", &p->dx, &p->x) ||
         !rows_as_matrix(&p->dx, &rows))
         return 0;
     tkk_reduce_options options = TKK_REDUCE_OPTIONS_INIT;
@@ -336,6 +339,7 @@ static tkc_status check_repeated(const char *name, const tkk_tensor *tensor,
 
 tkc_status tkk_binary(tkk_library *library, tkc_stream *stream, tkk_binary_kind kind,
                       const tkk_tensor *x, const tkk_tensor *y, const tkk_tensor *out) {
+    CHECK(check_library(library));
     enum { OUT, X, Y };
     if ((uint32_t)kind > TKK_MINIMUM)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_binary: unknown kind %d.", (int)kind);

@@ -81,6 +81,7 @@ static tkc_grid grid_of(const List *list, int64_t rows, Shape shape) {
 }
 
 tkc_status tkk_embedding_forward(tkk_library *library, tkc_stream *stream, const tkk_embedding *p) {
+    CHECK(check_library(library));
     List list;
     CHECK_OPTIONS(p, "tkk_embedding");
     CHECK(check(p, "table", &p->table, "out", &p->out, &list));
@@ -127,6 +128,7 @@ static tkc_status scatter(tkk_library *library, tkc_stream *stream, const tkk_em
 
 tkc_status tkk_embedding_backward(tkk_library *library, tkc_stream *stream,
                                   const tkk_embedding *p) {
+    CHECK(check_library(library));
     List list;
     CHECK_OPTIONS(p, "tkk_embedding");
     CHECK(check(p, "dtable", &p->dtable, "dout", &p->dout, &list));

@@ -132,6 +132,10 @@ int64_t stride_of(const tkk_tensor *tensor, uint32_t d) {
 
 /* ---- checks ----------------------------------------------------------------------------- */
 
+tkc_status check_library(const tkk_library *library) {
+    return library ? TKC_OK : tkc_fail(TKC_INVALID_ARGUMENT, "The library is NULL.");
+}
+
 tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank) {
     if (!tensor) return tkc_fail(TKC_INVALID_ARGUMENT, "%s: the tensor is NULL.", name);
     if (tensor->data.kind != TKC_ARGUMENT_BUFFER && tensor->data.kind != TKC_ARGUMENT_ADDRESS)

@@ -118,6 +118,8 @@ tkc_status scratch_end(Scratch *scratch, tkc_status status);
 
 /* ---- checks; each says in tkc_last_error what is wrong with the tensor called `name` ---- */
 
+/* A library is there at all. */
+tkc_status check_library(const tkk_library *library);
 tkc_status check_rank(const char *name, const tkk_tensor *tensor, uint32_t rank);
 tkc_status check_shape(const char *name, const tkk_tensor *tensor, uint32_t rank,
                        const int64_t *shape);

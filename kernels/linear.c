@@ -53,6 +53,7 @@ static tkk_matmul_options forward_options(const tkk_linear *p) {
 }
 
 tkc_status tkk_linear_forward(tkk_library *library, tkc_stream *stream, const tkk_linear *p) {
+    CHECK(check_library(library));
     CHECK(check_all(p));
     const int64_t rows = p->x.shape[0], out = p->w.shape[0];
     CHECK(check_matrix("y", &p->y, rows, out));
@@ -121,6 +122,7 @@ static Needs backward_needs(tkk_library *library, const tkk_linear *p) {
 }
 
 uint64_t tkk_linear_workspace(tkk_library *library, const tkk_linear *p) {
+    if (!library) return 0;
     if (check_all(p) != TKC_OK) return 0;
     const Needs n = backward_needs(library, p);
     const tkk_matmul_options o = forward_options(p);
@@ -197,6 +199,7 @@ static tkc_status check_backward(const tkk_linear *p) {
 }
 
 tkc_status tkk_linear_backward(tkk_library *library, tkc_stream *stream, const tkk_linear *p) {
+    CHECK(check_library(library));
     CHECK(check_all(p));
     CHECK(check_backward(p));
     if (p->w.shape[0] == 0 && p->x.shape[1] == 0) return TKC_OK;

@@ -193,6 +193,7 @@ static uint64_t parts_size(const Product *p, const Plan *plan) {
 
 uint64_t tkk_matmul_workspace(tkk_library *library, const tkk_tensor *a, const tkk_tensor *b,
                               const tkk_tensor *c, const tkk_matmul_options *options) {
+    if (!library) return 0;
     Product p;
     if (read_product(&p, a, b, c, options) != TKC_OK) return 0;
     Plan plan = make_plan(library, &p);
@@ -345,6 +346,7 @@ static tkc_status launch_split(tkk_library *library, tkc_stream *stream, const P
 
 tkc_status tkk_matmul(tkk_library *library, tkc_stream *stream, const tkk_tensor *a,
                       const tkk_tensor *b, const tkk_tensor *c, const tkk_matmul_options *options) {
+    CHECK(check_library(library));
     Product p;
     CHECK(read_product(&p, a, b, c, options));
     if (p.batch == 0 || p.M == 0 || p.N == 0) return TKC_OK;
@@ -482,6 +484,7 @@ static tkc_status read_problems(uint32_t count, const tkk_tensor *a, const tkk_t
 tkc_status tkk_matmul_grouped(tkk_library *library, tkc_stream *stream, uint32_t count,
                               const tkk_tensor *a, const tkk_tensor *b, const tkk_tensor *c,
                               const tkk_matmul_options *options) {
+    CHECK(check_library(library));
     const tkk_matmul_options *o = options ? options : &usual;
     CHECK(check_choices(o));
     if (count == 0) return TKC_OK;

@@ -68,6 +68,7 @@ static void add_vectors(Call *call, const tkk_quantized_matmul *p) {
 
 tkc_status tkk_matmul_quantized(tkk_library *library, tkc_stream *stream,
                                 const tkk_quantized_matmul *p) {
+    CHECK(check_library(library));
     CHECK(check_all(p));
     const int64_t M = p->c.shape[0], N = p->c.shape[1], K = p->a.shape[1];
     if (M == 0 || N == 0) return TKC_OK;

@@ -412,9 +412,10 @@ uint64_t tkk_multihead_saved(const tkk_multihead *problem) {
 
 uint64_t tkk_multihead_workspace(tkk_library *library, const tkk_multihead *problem,
                                  bool is_backward) {
+    if (!library) return 0;
     Layer layer;
     uint64_t bytes = 0;
-    if (!library || begin(&layer, library, NULL, problem) != TKC_OK) return 0;
+    if (begin(&layer, library, NULL, problem) != TKC_OK) return 0;
     if ((is_backward ? check_backward : check_forward)(&layer) != TKC_OK) return 0;
     return count_scratch(&layer, is_backward, &bytes) == TKC_OK ? bytes : 0;
 }
@@ -441,8 +442,8 @@ static tkc_status run(Layer *layer, bool is_backward) {
 }
 
 tkc_status tkk_multihead_forward(tkk_library *library, tkc_stream *stream, const tkk_multihead *p) {
+    CHECK(check_library(library));
     Layer layer;
-    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_multihead: library is NULL.");
     CHECK(begin(&layer, library, stream, p));
     CHECK(check_forward(&layer));
     return run(&layer, false);
@@ -450,8 +451,8 @@ tkc_status tkk_multihead_forward(tkk_library *library, tkc_stream *stream, const
 
 tkc_status tkk_multihead_backward(tkk_library *library, tkc_stream *stream,
                                   const tkk_multihead *p) {
+    CHECK(check_library(library));
     Layer layer;
-    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_multihead: library is NULL.");
     CHECK(begin(&layer, library, stream, p));
     CHECK(check_backward(&layer));
     return run(&layer, true);

@@ -104,6 +104,7 @@ static void state_strides(Call *call, const Rows *rows, const State *state) {
 /* ---- forward ---------------------------------------------------------------------------- */
 
 tkc_status tkk_norm_forward(tkk_library *library, tkc_stream *stream, const tkk_norm *p) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check_forward(p, &dim));
     Rows rows;
@@ -187,8 +188,9 @@ static uint64_t scratch_bytes(const Plan *plan, const tkk_norm *p) {
 }
 
 uint64_t tkk_norm_workspace(tkk_library *library, const tkk_norm *p) {
+    if (!library) return 0;
     uint32_t dim = 0;
-    if (!library || check_backward(p, &dim) != TKC_OK) return 0;
+    if (check_backward(p, &dim) != TKC_OK) return 0;
     Plan plan;
     make_plan(&plan, library, p, dim);
     return scratch_bytes(&plan, p);
@@ -277,6 +279,7 @@ static tkc_status run(tkk_library *library, tkc_stream *stream, const tkk_norm *
 }
 
 tkc_status tkk_norm_backward(tkk_library *library, tkc_stream *stream, const tkk_norm *p) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check_backward(p, &dim));
     Plan plan;

@@ -14,6 +14,7 @@ static int64_t largest_of(tkc_dtype dtype) {
 
 tkc_status tkk_quantize(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                         const tkk_tensor *q, const tkk_tensor *scale) {
+    CHECK(check_library(library));
     enum { LONGEST = 2048 };
     CHECK(check_rank("x", x, 2));
     CHECK(check_float("x", x));

@@ -79,9 +79,10 @@ static uint64_t part_bytes(const tkk_tensor *x, uint32_t dim, Parts parts) {
 
 uint64_t tkk_reduce_workspace(tkk_library *library, const tkk_tensor *x,
                               const tkk_reduce_options *options) {
+    if (!library) return 0;
     uint32_t dim = 0;
     if (!options) options = &defaults;
-    if (!library || check_rows("x", x) || check_axis(options->axis, x, &dim)) return 0;
+    if (check_rows("x", x) || check_axis(options->axis, x, &dim)) return 0;
     uint64_t bytes = part_bytes(x, dim, parts_of(library, x, dim));
     return has_places(options) ? 2 * bytes : bytes;
 }
@@ -155,6 +156,7 @@ static tkk_tensor first_part(const tkk_tensor *partials, const tkk_tensor *x, ui
 
 tkc_status tkk_reduce(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                       const tkk_tensor *out, const tkk_reduce_options *options) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     if (!options) options = &defaults;
     CHECK(check(options, x, out, &dim));

@@ -138,11 +138,13 @@ static tkc_status turn(tkk_library *library, tkc_stream *stream, const tkk_rope 
 }
 
 tkc_status tkk_rope_forward(tkk_library *library, tkc_stream *stream, const tkk_rope *p) {
+    CHECK(check_library(library));
     CHECK(check(p, "x", p ? &p->x : NULL, "y", p ? &p->y : NULL));
     return turn(library, stream, p, &p->x, &p->y, 1);
 }
 
 tkc_status tkk_rope_backward(tkk_library *library, tkc_stream *stream, const tkk_rope *p) {
+    CHECK(check_library(library));
     CHECK(check(p, "dy", p ? &p->dy : NULL, "dx", p ? &p->dx : NULL));
     return turn(library, stream, p, &p->dy, &p->dx, -1);
 }

@@ -125,7 +125,6 @@ static bool has_sequences(const SdpaProblem *p) {
 static tkc_status take_problem(SdpaProblem *to, tkk_library *library, tkc_stream *stream,
                                const tkk_sdpa *from) {
     CHECK_OPTIONS(from, "tkk_sdpa");
-    if (!library) return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: library is NULL.");
     if (from->backends & ~(uint32_t)TKK_SDPA_ANY)
         return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_sdpa: backends is %u, with unknown bits.",
                         from->backends);
@@ -308,6 +307,7 @@ static tkc_status no_backend(const Choice *choice, const tkk_sdpa *from) {
 
 tkc_status tkk_sdpa_choose(tkk_library *library, const tkk_sdpa *problem, bool backward,
                            tkk_sdpa_choice *to) {
+    CHECK(check_library(library));
     SdpaProblem p;
     CHECK_OPTIONS(to, "tkk_sdpa_choice");
     to->backend = 0;
@@ -327,6 +327,7 @@ tkc_status tkk_sdpa_choose(tkk_library *library, const tkk_sdpa *problem, bool b
 }
 
 uint64_t tkk_sdpa_workspace(tkk_library *library, const tkk_sdpa *problem, bool backward) {
+    if (!library) return 0;
     tkk_sdpa_choice choice = TKK_SDPA_CHOICE_INIT;
     if (!problem) return 0;
     tkk_sdpa unbound = *problem;
@@ -404,9 +405,11 @@ static tkc_status run(tkk_library *library, tkc_stream *stream, const tkk_sdpa *
 }
 
 tkc_status tkk_sdpa_forward(tkk_library *library, tkc_stream *stream, const tkk_sdpa *problem) {
+    CHECK(check_library(library));
     return run(library, stream, problem, false);
 }
 
 tkc_status tkk_sdpa_backward(tkk_library *library, tkc_stream *stream, const tkk_sdpa *problem) {
+    CHECK(check_library(library));
     return run(library, stream, problem, true);
 }

@@ -27,6 +27,7 @@ static RowBlock begin(Call *call, tkk_library *library, const tkk_softmax_option
 
 tkc_status tkk_softmax_forward(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                                const tkk_tensor *y, const tkk_softmax_options *options) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check(&options, x, "x", &dim));
     CHECK(check_rows_like("y", y, x));
@@ -53,6 +54,7 @@ tkc_status tkk_softmax_forward(tkk_library *library, tkc_stream *stream, const t
 tkc_status tkk_softmax_backward(tkk_library *library, tkc_stream *stream, const tkk_tensor *y,
                                 const tkk_tensor *dy, const tkk_tensor *dx,
                                 const tkk_softmax_options *options) {
+    CHECK(check_library(library));
     uint32_t dim = 0;
     CHECK(check(&options, y, "y", &dim));
     CHECK(check_rows_like("dy", dy, y));

@@ -12,6 +12,7 @@ static tkc_status check(const char *name, const tkk_tensor *tensor, const tkk_te
 
 tkc_status tkk_vector_add(tkk_library *library, tkc_stream *stream, const tkk_tensor *x,
                           const tkk_tensor *y, const tkk_tensor *out) {
+    CHECK(check_library(library));
     enum { BLOCK = 1024 };
     CHECK(check_rank("x", x, 1));
     CHECK(check("x", x, x));

@@ -78,6 +78,10 @@ static void check_refusals(TestDevice *device, Random *random) {
     test_free(&x);
     test_free(&y);
     test_free(&h);
+    tkk_sdpa sdpa = TKK_SDPA_INIT;
+    ck_assert_int_eq(tkk_vector_add(NULL, NULL, NULL, NULL, NULL), TKC_INVALID_ARGUMENT);
+    ck_assert_int_eq(tkk_sdpa_forward(NULL, NULL, &sdpa), TKC_INVALID_ARGUMENT);
+    ck_assert_msg(strstr(tkc_last_error(), "library is NULL"), "%s", tkc_last_error());
 }
 
 START_TEST(lengths) {
