@@ -224,12 +224,15 @@ static tkc_status find_kernels(Bench *bench, SourceFile *file) {
         for (uint32_t j = 0; tkc_source_parameter_at(source, function, j, &parameter) == TKC_OK;
              j++) {
             typed |= parameter.type && !parameter.is_constexpr;
-            untyped |= !parameter.type && !parameter.is_constexpr;
+            untyped |= !parameter.type && !parameter.default_value && !parameter.is_constexpr;
         }
         if (typed && !untyped && file->count < MOST_KERNELS)
             file->kernels[file->count++] = arena_strdup(bench->arena, function);
     }
     tkc_source_destroy(source);
+    if (file->count == 0)
+        return tkc_fail(TKC_INTERNAL, "tkbench: %s has no kernel whose types are known.",
+                        file->path);
     return TKC_OK;
 }
 
