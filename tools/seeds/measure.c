@@ -25,8 +25,10 @@ static void settle(bool torch, bool *last) {
     *last = torch;
 }
 
-/* Seconds of one pass; negative when it failed. */
-static double sample_run(SeedRun *run, double least_seconds) {
+/* Seconds of one pass; negative when it failed. `warm`: a pass before, which does not count, finds
+ * its threads and caches again. */
+static double sample_run(SeedRun *run, double least_seconds, bool warm) {
+    if (warm && seed_call(run) != TKC_OK) return -1;
     double start = now_seconds(), spent = 0;
     uint32_t passes = 0;
     while (spent < least_seconds || passes == 0) {
@@ -64,9 +66,13 @@ static void open_turn(Bench *bench, SeedPeer *peer, const SeedRow *row, Turn *tu
     series->extra = series->bytes - seed_essential_bytes(turn->run);
 }
 
+static bool is_long(const Turn *turn) {
+    return turn->count > 0 && turn->samples[turn->count - 1] > 0.5;
+}
+
 void seed_measure(Bench *bench, SeedPeer *peer, SeedRow *row) {
     Turn turns[SEED_MOST_SERIES] = {0};
-    double least = bench->quick ? 2e-3 : 1e-2, most = bench->quick ? 1.0 : 6.0;
+    double least = bench->quick ? 2e-3 : 3e-2, most = bench->quick ? 1.0 : 6.0;
     uint32_t rounds = bench->quick ? 5 : MOST_ROUNDS;
     for (uint32_t i = 0; i < row->series_count; i++) {
         turns[i].series = &row->series[i];
@@ -80,7 +86,7 @@ void seed_measure(Bench *bench, SeedPeer *peer, SeedRow *row) {
             Turn *turn = &turns[i];
             if (!turn->open) continue;
             settle(turn->series->torch, &last);
-            double seconds = turn->run ? sample_run(turn->run, least)
+            double seconds = turn->run ? sample_run(turn->run, least, !is_long(turn))
                                        : seed_peer_sample(peer, least, turn->series->why,
                                                           sizeof turn->series->why);
             if (seconds >= 0)

@@ -98,7 +98,9 @@ def open_problem(p):
     return lambda: torch.autograd.grad(out, leaves, gradient, retain_graph=True)
 
 
-def sample(call, least):
+def sample(call, least, last):
+    if last < 0.5:  # the first pass finds its threads and caches again
+        call()
     start, passes = time.perf_counter(), 0
     while True:
         call()
@@ -109,15 +111,16 @@ def sample(call, least):
 
 
 answer(version=f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-call = None
+call, last = None, 0
 for line in sys.stdin:
     try:
         request = json.loads(line)
         if request["do"] == "open":
-            call = open_problem(request)
+            call, last = open_problem(request), 0
             answer(ok=True)
         elif request["do"] == "sample":
-            answer(seconds=sample(call, request["least"]))
+            last = sample(call, request["least"], last)
+            answer(seconds=last)
         else:
             call = None
             answer(ok=True)
