@@ -28,21 +28,13 @@ typedef struct Sum {
     int64_t first_tap[2], tap_step[2], w_stride[5];
 } Sum;
 
-static int64_t divide_up(int64_t a, int64_t b) {
-    return (a + b - 1) / b;
-}
-
-static int64_t step_of(const tkk_tensor *tensor, uint32_t d) {
-    return tensor->shape[d] > 1 ? tensor->stride[d] : 0;
-}
-
 static tkc_status check_image(const char *name, const tkk_tensor *tensor, const int64_t *shape) {
     CHECK(check_shape(name, tensor, 4, shape));
     CHECK(check_float(name, tensor));
     CHECK(check_reach(name, tensor, 1));
     int64_t far = 0;
     for (uint32_t d = 2; d < 4; d++) {
-        int64_t step = step_of(tensor, d);
+        int64_t step = stride_of(tensor, d);
         far += (tensor->shape[d] + 256) * (step < 0 ? -step : step);
     }
     if (far > INT32_MAX)
@@ -52,9 +44,9 @@ static tkc_status check_image(const char *name, const tkk_tensor *tensor, const 
 
 static tkc_status check_numbers(const tkk_conv2d *p) {
     enum { MOST = 1 << 20 };
-    CHECK(check_options(p, p ? p->struct_size : 0, sizeof *p, "tkk_conv2d"));
-    if ((uint32_t)p->activation > TKK_GELU_TANH || (uint32_t)p->precision > TKK_IEEE)
-        return tkc_fail(TKC_INVALID_ARGUMENT, "tkk_conv2d: unknown activation or precision.");
+    CHECK_OPTIONS(p, "tkk_conv2d");
+    CHECK(check_activation("tkk_conv2d", p->activation));
+    CHECK(check_precision("tkk_conv2d", p->precision));
     for (int d = 0; d < 2; d++) {
         if (p->stride[d] < 1 || p->dilation[d] < 1)
             return tkc_fail(TKC_INVALID_ARGUMENT,
@@ -156,8 +148,8 @@ static Sum forward_sum(const Conv *c) {
              .y = c->y,
              .bias = &c->p->b,
              .activation = c->p->activation,
-             .w_stride = {c->out / c->groups * step_of(w, 0), step_of(w, 0), step_of(w, 1),
-                          step_of(w, 2), step_of(w, 3)}};
+             .w_stride = {c->out / c->groups * stride_of(w, 0), stride_of(w, 0), stride_of(w, 1),
+                          stride_of(w, 2), stride_of(w, 3)}};
     for (int d = 0; d < 2; d++) {
         s.size[d] = c->x.shape[2 + d];
         s.out[d] = c->y.shape[2 + d];
@@ -191,20 +183,20 @@ static Sum dx_sum(const Conv *c, const tkk_tensor *dx, const int64_t phase[2]) {
              .x = c->y,
              .y = *dx,
              .bias = &none,
-             .w_stride = {c->out / c->groups * step_of(w, 0), step_of(w, 1), step_of(w, 0),
-                          step_of(w, 2), step_of(w, 3)}};
+             .w_stride = {c->out / c->groups * stride_of(w, 0), stride_of(w, 1), stride_of(w, 0),
+                          stride_of(w, 2), stride_of(w, 3)}};
     int64_t offset = 0;
     for (int d = 0; d < 2; d++) {
         int64_t stride = c->stride[d], divisor = greatest_divisor(stride, c->dilation[d]);
         int64_t at = phase[d] + c->padding[d], first = 0;
         while (first < stride / divisor && (at - first * c->dilation[d]) % stride != 0) first++;
         s.size[d] = c->y.shape[2 + d];
-        s.out[d] = divide_up(dx->shape[2 + d] - phase[d], stride);
+        s.out[d] = tkc_cdiv(dx->shape[2 + d] - phase[d], stride);
         s.pixel[d] = 1;
         s.first_tap[d] = first;
         s.tap_step[d] = stride / divisor;
         bool some = first < stride / divisor && first < c->kernel[d];
-        s.taps[d] = some ? divide_up(c->kernel[d] - first, s.tap_step[d]) : 0;
+        s.taps[d] = some ? tkc_cdiv(c->kernel[d] - first, s.tap_step[d]) : 0;
         s.first[d] = some ? (at - first * c->dilation[d]) / stride : 0;
         s.step[d] = -c->dilation[d] / divisor;
         offset += phase[d] * dx->stride[2 + d];
@@ -233,11 +225,11 @@ static Pixels choose_pixels(const tkk_library *library, const int64_t out[2], in
     if (out[1] < count) {
         best.w = next_power_of_two(out[1]);
     } else {
-        int64_t wasted = divide_up(out[1], count) * count;
+        int64_t wasted = tkc_cdiv(out[1], count) * count;
         for (int64_t w = count / 2; w >= count / 4 && w >= least; w /= 2)
-            if (divide_up(out[1], w) * w < wasted) {
+            if (tkc_cdiv(out[1], w) * w < wasted) {
                 best.w = w;
-                wasted = divide_up(out[1], w) * w;
+                wasted = tkc_cdiv(out[1], w) * w;
             }
     }
     if (best.w < least) {
@@ -259,7 +251,7 @@ static int64_t fit(int64_t extent, int64_t least, int64_t most) {
 static int64_t choose_tile(int64_t count, int64_t most) {
     int64_t best = 16, least = INT64_MAX;
     for (int64_t size = 16; size <= most; size *= 2) {
-        int64_t cost = divide_up(count, size) * (size + 8);
+        int64_t cost = tkc_cdiv(count, size) * (size + 8);
         if (cost < least) {
             best = size;
             least = cost;
@@ -319,7 +311,7 @@ static tkc_status lay_weights(tkk_library *library, tkc_stream *stream, const Co
 
 static void add_image(Call *call, const char *const names[4], const tkk_tensor *t) {
     for (uint32_t d = 0; d < 4; d++) {
-        int64_t stride = step_of(t, d);
+        int64_t stride = stride_of(t, d);
         if (d < 3 && stride == 1) stride = 1; /* rare: a variant of its own is in order */
         call_stride(call, names[d], d == 0 ? "i64" : "i32", stride);
     }
@@ -342,7 +334,7 @@ static tkc_status launch_sum(tkk_library *library, tkc_stream *stream, const Con
     const int64_t block_m = fit(s->M, least, host ? 128 : 64);
     const int64_t block_k = fit(flat ? s->K * taps : s->K, least, host ? 64 : 32);
     const Pixels pixels = choose_pixels(library, s->out, 128);
-    const int64_t tiles_m = divide_up(s->M, block_m);
+    const int64_t tiles_m = tkc_cdiv(s->M, block_m);
     Call call;
     call_begin(&call, library, &file, direct ? "conv2d_direct" : "conv2d");
     call.compile_only = c->p->compile_only;
@@ -363,12 +355,12 @@ static tkc_status launch_sum(tkk_library *library, tkc_stream *stream, const Con
     add_image(&call, y_strides, &s->y);
     if (is_given(s->bias)) {
         call_tensor(&call, "bias", s->bias);
-        call_stride(&call, "stride_bias", "i32", step_of(s->bias, 0));
+        call_stride(&call, "stride_bias", "i32", stride_of(s->bias, 0));
     }
     call_constant(&call, "ACTIVATION", activation_names[s->activation]);
     call_constant_int(&call, "BLOCK_H", pixels.h);
     call_constant_int(&call, "BLOCK_W", pixels.w);
-    int64_t tiles = divide_up(s->out[0], pixels.h) * divide_up(s->out[1], pixels.w);
+    int64_t tiles = tkc_cdiv(s->out[0], pixels.h) * tkc_cdiv(s->out[1], pixels.w);
     if (direct) return call_launch(&call, stream, tkc_grid3(tiles, s->groups * s->M, s->batch));
     call_constant(&call, "PRECISION", c->p->precision == TKK_IEEE ? "'ieee'" : "'tf32'");
     call_constant(&call, "FLAT", flat ? "True" : "False");
@@ -431,18 +423,18 @@ static Plan plan_dw(const tkk_library *library, const Conv *c, const Sum *s) {
                  .pixels = choose_pixels(library, s->out, host ? 128 : 32),
                  .block_m = fit(s->M, 16, host ? 128 : 64)};
     plan.block_n = choose_tile(plan.by_lines ? s->K : count, host ? 128 : 64);
-    plan.lines = s->batch * divide_up(s->out[0], plan.pixels.h);
-    int64_t tiles = divide_up(s->M, plan.block_m) * s->groups;
-    if (!plan.by_lines) tiles *= divide_up(count, plan.block_n);
-    int64_t parts = divide_up(2 * (int64_t)processors(library), tiles > 0 ? tiles : 1);
+    plan.lines = s->batch * tkc_cdiv(s->out[0], plan.pixels.h);
+    int64_t tiles = tkc_cdiv(s->M, plan.block_m) * s->groups;
+    if (!plan.by_lines) tiles *= tkc_cdiv(count, plan.block_n);
+    int64_t parts = tkc_cdiv(2 * (int64_t)processors(library), tiles > 0 ? tiles : 1);
     const double read = (double)s->batch * ((double)c->in * s->size[0] * s->size[1] +
                                             (double)c->out * s->out[0] * s->out[1]);
     int64_t most = plan.lines < 65535 ? plan.lines : 65535;
     if (host && !plan.by_lines && (double)parts < read / CACHED)
         parts = read / CACHED < (double)most ? (int64_t)(read / CACHED) : most;
     if (parts > most) parts = most > 1 ? most : 1;
-    plan.length = divide_up(plan.lines > 0 ? plan.lines : 1, parts);
-    plan.parts = divide_up(plan.lines > 0 ? plan.lines : 1, plan.length);
+    plan.length = tkc_cdiv(plan.lines > 0 ? plan.lines : 1, parts);
+    plan.parts = tkc_cdiv(plan.lines > 0 ? plan.lines : 1, plan.length);
     plan.size = scratch_size((uint64_t)(plan.parts * c->out * count) * sizeof(float));
     return plan;
 }
@@ -463,9 +455,9 @@ static tkc_status launch_reduce(tkk_library *library, tkc_stream *stream, const 
     call_int(&call, K);
     call_int(&call, taps);
     call_int(&call, c->kernel[1]);
-    for (uint32_t d = 0; d < 4; d++) call_int(&call, bias && d > 0 ? 0 : step_of(out, d));
+    for (uint32_t d = 0; d < 4; d++) call_int(&call, bias && d > 0 ? 0 : stride_of(out, d));
     call_constant_int(&call, "BLOCK", block);
-    return call_launch(&call, stream, tkc_grid2(groups * taps * K, divide_up(M, block)));
+    return call_launch(&call, stream, tkc_grid2(groups * taps * K, tkc_cdiv(M, block)));
 }
 
 static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c, const Sum *s,
@@ -499,10 +491,10 @@ static tkc_status run_dw(tkk_library *library, tkc_stream *stream, const Conv *c
     call_constant_int(&call, "BLOCK_W", plan->pixels.w);
     if (plan->by_lines)
         call_constant_int(&call, "LINES", plan->pixels.h * plan->pixels.w < 128 ? 2 : 1);
-    const int64_t tiles_m = divide_up(s->M, plan->block_m) * s->groups;
+    const int64_t tiles_m = tkc_cdiv(s->M, plan->block_m) * s->groups;
     const tkc_grid grid = plan->by_lines
                               ? tkc_grid2(tiles_m, plan->parts)
-                              : tkc_grid3(divide_up(count, plan->block_n), tiles_m, plan->parts);
+                              : tkc_grid3(tkc_cdiv(count, plan->block_n), tiles_m, plan->parts);
     CHECK(call_launch(&call, stream, grid));
     return launch_reduce(library, stream, c, &part, plan->parts, &c->p->dw);
 }
